@@ -1,0 +1,54 @@
+"""Ids that stand for nobody: what clients send when they have no id.
+
+They count as absent for `person_id` and for a record's key, and never make a link: one
+`"null"` would otherwise join thousands of strangers into one person.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_NOBODY: Final = frozenset(
+    {
+        "",
+        "-",
+        "-1",
+        "0",
+        "00000000-0000-0000-0000-000000000000",
+        "00000000000000000000000000000000",
+        "[object object]",
+        "anon",
+        "anonymous",
+        "distinct_id",
+        "distinctid",
+        "email",
+        "empty",
+        "false",
+        "guest",
+        "id",
+        "n/a",
+        "na",
+        "nan",
+        "nil",
+        "none",
+        "not_authenticated",
+        "null",
+        "true",
+        "undefined",
+        "unknown",
+        "user_id",
+        "userid",
+        "user",
+        "void",
+    }
+)
+_LONGEST: Final = max(map(len, _NOBODY))
+
+
+def is_nobody(identifier: str | None) -> bool:
+    """Whether an id is absent or one of the known placeholders, in any case, spaces ignored."""
+    if identifier is None:
+        return True
+    if len(identifier) > _LONGEST + 8:
+        return False
+    return identifier.strip().strip("\"'").lower() in _NOBODY

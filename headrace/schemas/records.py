@@ -1,0 +1,57 @@
+"""What an event is: on the way in, and as a record's value in the log.
+
+Owns the limits of the ingestion contract and the struct that collector and processor share.
+How bytes become these structs is the collector's (`collector/decode.py`) and the
+processor's business.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+MAX_EVENTS_PER_REQUEST: Final = 1_000
+MAX_BODY_BYTES: Final = 10 * 1024 * 1024
+MAX_PROPERTIES_BYTES: Final = 64 * 1024
+MAX_PROPERTIES_DEPTH: Final = 32
+MAX_EVENT_CHARACTERS: Final = 200
+MAX_ID_CHARACTERS: Final = 256
+FIRST_YEAR: Final = 1971
+LAST_YEAR: Final = 2199
+LATE_AFTER_SECONDS: Final = 24 * 3600
+FUTURE_AFTER_SECONDS: Final = 3600
+
+EMPTY_PROPERTIES: Final = msgspec.Raw(b"{}")
+
+
+class EventValue(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A record's value in the log: one flat JSON object (`msgspec.json`).
+
+    `properties` holds the client's bytes untouched, a JSON object. Datetimes carry UTC,
+    microseconds at most. `event_id` is `evt_` and 26 lower-case Crockford characters.
+    """
+
+    event_id: str
+    workspace_id: str
+    event: str
+    timestamp: datetime
+    received_at: datetime
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    properties: msgspec.Raw = EMPTY_PROPERTIES
+
+
+class Header:
+    """Names of record headers in the log. Values are short ASCII bytes."""
+
+    MARK: Final = "headrace-mark"
+    """The request may have been appended before; the value says why (`MARK_*`)."""
+    TRACEPARENT: Final = "traceparent"
+
+
+MARK_RETRY: Final = b"retry"
+"""A keyed request that the key store could not prove to be the first of its key."""
+MARK_REPLAY: Final = b"replay"
+"""A rejected event sent through again under its old id."""

@@ -1,0 +1,154 @@
+"""The store as the processor sees it: insert blocks once, ask what is held already.
+
+Owns the contract and the row structs; the adapters are `clickhouse.py` (any ClickHouse over
+HTTP, the embedded server included) and `memory.py` (the shipped fake). Every adapter passes
+`tests/contracts/test_store.py`.
+
+All methods raise `Unavailable` (no answer; it may have been done), `Overloaded` (memory, disk,
+too many parts: not done) or `Refused` (the data cannot be stored as it is; not done).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+
+class Place(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Where a record lies: log, partition, position."""
+
+    log_id: str
+    partition: int
+    position: int
+
+
+class EventRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of `events`. Absent ids are empty strings; datetimes are UTC, microseconds.
+
+    `user_known` and `anonymous_known` are False for absent ids and for those that stand for
+    nobody; `timeliness` is `on_time`, `late` or `future`.
+    """
+
+    place: Place
+    workspace_id: str
+    event_id: str
+    event: str
+    user_id: str
+    anonymous_id: str
+    user_known: bool
+    anonymous_known: bool
+    timestamp: datetime
+    received_at: datetime
+    timeliness: str
+    properties_raw: bytes
+
+
+class RejectedRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of `rejected_events`: what could be read of the event, why not, and its bytes.
+
+    `raw` is the record's value as it lies in the log. `timestamp` and `received_at` are None
+    where the record could not be read.
+    """
+
+    place: Place
+    workspace_id: str
+    event_id: str
+    event: str
+    user_id: str
+    anonymous_id: str
+    timestamp: datetime | None
+    received_at: datetime | None
+    properties_raw: bytes
+    code: str
+    reason: str
+    path: str
+    schema: str
+    raw: bytes
+
+
+class DuplicateRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of `deduplicated_events`: a record whose id is held at `kept` already."""
+
+    place: Place
+    workspace_id: str
+    event_id: str
+    request: str
+    kept: Place
+
+
+class LinkRow(msgspec.Struct, frozen=True, gc=False):
+    """An identity link: a stored event named both ids. First by (received_at, source) wins."""
+
+    workspace_id: str
+    anonymous_id: str
+    user_id: str
+    received_at: datetime
+    source_event_id: str
+
+
+class MarkedRequest(msgspec.Struct, frozen=True, gc=False):
+    """A request (or replay) whose ids may come again, remembered by the log's own time."""
+
+    log_id: str
+    partition: int
+    workspace_id: str
+    request: str
+    appended_at: datetime
+
+
+class Store(Protocol):
+    """One object per process; methods may be called concurrently for different partitions."""
+
+    async def held_positions(
+        self, log_id: str, partition: int, first: int, last: int
+    ) -> Collection[int]:
+        """Positions in `[first, last]` that are in any of the three tables already."""
+        ...
+
+    async def highest_position(self, log_id: str, partition: int) -> int | None:
+        """The highest position of this partition in any of the three tables."""
+        ...
+
+    async def find_requests(
+        self, requests: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[Place]]:
+        """`(workspace_id, event_id)` → places in `events`, for all stored events whose id
+        starts with one of the `(workspace_id, request)` given."""
+        ...
+
+    async def remember_requests(self, requests: Sequence[MarkedRequest]) -> None:
+        """Idempotent; durable when it returns."""
+        ...
+
+    async def remembered_requests(
+        self, log_id: str, partition: int, since: datetime
+    ) -> Sequence[MarkedRequest]: ...
+
+    async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:
+        """Idempotent whatever the token: links commute and repeat harmlessly."""
+        ...
+
+    async def insert_rejected(self, rows: Sequence[RejectedRow], *, token: str) -> None:
+        """In one block. A block whose token was seen within the window is dropped silently."""
+        ...
+
+    async def insert_duplicates(self, rows: Sequence[DuplicateRow], *, token: str) -> None:
+        """In one block, as `insert_rejected`."""
+        ...
+
+    async def insert_events(self, rows: Sequence[EventRow], *, token: str) -> None:
+        """In one block; all or none; durable when it returns. Token as `insert_rejected`."""
+        ...
+
+    async def check_events(self, rows: Sequence[EventRow]) -> None:
+        """Raises what `insert_events` would raise for these rows, and stores nothing."""
+        ...
+
+    async def refresh_identities(self) -> None:
+        """Make links inserted so far count in `person_id` from now on."""
+        ...
+
+    async def stop(self) -> None: ...
