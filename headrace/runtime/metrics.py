@@ -1,0 +1,83 @@
+"""Every metric, declared once, with bounded labels: never an event name, a user or a workspace.
+
+Stages import what they count from here; `GET /metrics` of each process shows its own.
+`tests/test_docs.py` holds `docs/metrics.md` against this file.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ROWS: Final = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
+
+# collector
+REQUESTS: Final = Counter(
+    "headrace_requests", "Requests answered, by endpoint and status.", ["endpoint", "status"]
+)
+REQUEST_SECONDS: Final = Histogram(
+    "headrace_request_seconds", "From headers to answer.", ["endpoint"], buckets=_LATENCY
+)
+EVENTS_ACCEPTED: Final = Counter("headrace_events_accepted", "Events appended to the log.")
+EVENTS_REFUSED: Final = Counter(
+    "headrace_events_refused", "Events refused in the answer, by code.", ["code"]
+)
+BYTES_IN_FLIGHT: Final = Gauge("headrace_bytes_in_flight", "Request bodies held right now.")
+AUTH_FAILURES: Final = Counter(
+    "headrace_auth_failures", "Requests without a usable key, by reason.", ["reason"]
+)
+LIMITER_DECISIONS: Final = Counter(
+    "headrace_limiter_decisions", "Rate limit: allowed, refused, would_refuse.", ["decision"]
+)
+IDEMPOTENCY_DECISIONS: Final = Counter(
+    "headrace_idempotency_decisions",
+    "Idempotency-Key: first, marked, replayed, mismatch, running.",
+    ["decision"],
+)
+
+# eventlog
+APPEND_SECONDS: Final = Histogram(
+    "headrace_append_seconds", "Hand-over to durable, per commit.", buckets=_LATENCY
+)
+APPEND_RECORDS: Final = Histogram(
+    "headrace_append_records", "Records per commit of the log.", buckets=_ROWS
+)
+APPEND_FAILURES: Final = Counter(
+    "headrace_append_failures", "Commits of the log that failed, by kind.", ["kind"]
+)
+LOG_BYTES: Final = Gauge("headrace_log_bytes", "Bytes of records the local log holds.")
+
+# processor
+RECORDS_SETTLED: Final = Counter(
+    "headrace_records_settled", "Records by outcome: stored, rejected, duplicate.", ["outcome"]
+)
+RECORDS_REJECTED: Final = Counter(
+    "headrace_records_rejected", "Records rejected by the processor, by code.", ["code"]
+)
+INSERT_SECONDS: Final = Histogram(
+    "headrace_insert_seconds", "One range: links to events.", buckets=_LATENCY
+)
+INSERT_ROWS: Final = Histogram("headrace_insert_rows", "Records per range.", buckets=_ROWS)
+INSERT_RETRIES: Final = Counter(
+    "headrace_insert_retries", "Waits for the store, by kind of trouble.", ["kind"]
+)
+LAG_RECORDS: Final = Gauge("headrace_lag_records", "Records not settled yet.", ["partition"])
+LAG_SECONDS: Final = Gauge(
+    "headrace_lag_seconds", "Age of the oldest record not settled yet.", ["partition"]
+)
+EVENT_TO_TABLE_SECONDS: Final = Histogram(
+    "headrace_event_to_table_seconds", "Receipt to row, of the oldest in a range.", buckets=_LATENCY
+)
+
+# store
+STORE_QUERIES: Final = Counter(
+    "headrace_store_queries",
+    "Queries the embedded store ran, by role and result.",
+    ["role", "result"],
+)
+STORE_RUNNING: Final = Gauge("headrace_store_running", "Queries running right now.", ["role"])
+
+# every process
+BUILD: Final = Gauge("headrace_build", "Always 1; the version is in the label.", ["version"])
