@@ -1,6 +1,81 @@
-"""The command line's entry."""
+"""The command line's entry: which commands there are, and how they fail.
+
+Owns the list of commands, one line each; what a command does is in `commands/`. A command's
+module is imported only when it runs, so that `headrace --help` and the node's processes start
+fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from cyclopts import App, Group
+
+from headrace.schemas.errors import HeadraceError
+
+EXIT_TROUBLE: Final = 1
+EXIT_USAGE: Final = 2
+
+NODE: Final = Group("Node", sort_key=1)
+EVENTS: Final = Group("Events", sort_key=2)
+ACCESS: Final = Group("Access", sort_key=3)
+PROCESSES: Final = Group("Processes (`headrace up` runs all three)", sort_key=4)
+
+COMMANDS: Final = (
+    # name, "module:function or App", help, group
+    ("up", "up:up", "Start the whole node here and keep it running.", NODE),
+    ("status", "status:status", "What runs, since when, how far behind, how much disk.", NODE),
+    ("check", "check:check", "Show the settings and follow one event to its table.", NODE),
+    ("settings", "settings:settings", "List every setting.", NODE),
+    ("store", "store:store", "Run the embedded ClickHouse server alone.", PROCESSES),
+    ("collector", "collector:collector", "Run the HTTP edge alone.", PROCESSES),
+    ("processor", "processor:processor", "Run the processor alone.", PROCESSES),
+    ("send", "send:send", "Send events from NDJSON.", EVENTS),
+    ("query", "query:query", "Run a query and print its result.", EVENTS),
+    ("rejected", "rejected:app", "Rejected events: list, send through again.", EVENTS),
+    ("identities", "identities:app", "Who is whom: show, unlink, link.", EVENTS),
+    ("workspaces", "workspaces:app", "Create and list workspaces.", ACCESS),
+    ("keys", "keys:app", "Create, list and revoke API keys.", ACCESS),
+    ("analysts", "analysts:app", "Create and list analysts.", ACCESS),
+)
 
 
-def main() -> None:
-    """Run `headrace`."""
-    raise SystemExit("not yet")
+def build_cli() -> App:
+    """The command line as an object, for `main` and for tests."""
+    cli = App(
+        name="headrace",
+        help="Product events in over HTTP, durable before the answer, rows in ClickHouse.",
+        version=_version,
+        result_action="return_int_as_exit_code_else_zero",
+        help_format="markdown",
+    )
+    for name, path, text, group in COMMANDS:
+        cli.command(f"headrace.runtime.commands.{path}", name=name, help=text, group=group)
+    return cli
+
+
+def main() -> int:
+    """Run `headrace` with this process's arguments; returns the exit code."""
+    try:
+        return int(build_cli()() or 0)
+    except HeadraceError as error:
+        sys.stderr.write(f"headrace: {error}\n")
+        return _exit_code(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `headrace query … | head`: the reader has enough
+        sys.stdout = None  # type: ignore[assignment] # nothing may be flushed at exit
+        return EXIT_TROUBLE
+
+
+def _exit_code(error: HeadraceError) -> int:
+    from headrace.runtime.settings import BadSettings
+
+    return EXIT_USAGE if isinstance(error, BadSettings) else EXIT_TROUBLE
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("headrace")
