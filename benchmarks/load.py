@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         self.buffer = self.buffer[head + 4 + length :]
         self.send()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         if not self.closed.done():
             self.closed.set_result(None)
 
