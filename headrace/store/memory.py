@@ -1,0 +1,253 @@
+"""The store in memory: the shipped fake, with the semantics of the real one and its faults.
+
+Owns nothing durable. Tests read its tables, tell it which rows to refuse, and when to fail
+before or after doing what it was asked (`fail`). It passes the contract suite that the real
+adapter passes, and `count_links` is the plain statement of the identity rule that the SQL
+views are tested against.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+
+from headrace.runtime.clock import Clock
+from headrace.schemas.errors import HeadraceError, Refused, Unavailable
+from headrace.schemas.event_ids import request_of
+from headrace.store.port import (
+    DuplicateRow,
+    EventRow,
+    LinkRow,
+    MarkedRequest,
+    Place,
+    RejectedRow,
+)
+
+LINKS_PER_USER: Final = 500
+"""Of one user's links this many count, the smallest by (received_at, source_event_id)."""
+WINDOW: Final = 1_000_000
+"""Blocks per table whose tokens are remembered."""
+
+Pair = tuple[str, str, str]
+"""workspace_id, anonymous_id, user_id."""
+
+
+class _Fault(NamedTuple):
+    method: str
+    when: Literal["before", "after"]
+    error: HeadraceError
+
+
+class MemoryStore:
+    """Implements `Store`; `events`, `rejected`, `duplicates` and `links` may be read by tests.
+
+    `refuses` names the rows that the engine would not take; `window` is the number of blocks
+    per table whose tokens are remembered.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        window: int = WINDOW,
+        links_per_user: int = LINKS_PER_USER,
+        refuses: Callable[[EventRow], bool] = lambda _: False,
+    ) -> None:
+        self.clock = clock
+        self.refuses = refuses
+        self.is_down = False
+        self.calls: list[str] = []
+        self.events: list[EventRow] = []
+        self.rejected: list[RejectedRow] = []
+        self.duplicates: list[DuplicateRow] = []
+        self.links: list[LinkRow] = []
+        self.excluded: set[Pair] = set()
+        self._requests: dict[tuple[str, int, str, str], MarkedRequest] = {}
+        self._users: dict[tuple[str, str], str] = {}
+        self._links_per_user = links_per_user
+        self._tokens = {name: deque[str](maxlen=window) for name in _TABLES}
+        self._faults: list[_Fault] = []
+
+    # What tests may do to it
+
+    def fail(
+        self,
+        method: str,
+        when: Literal["before", "after"] = "before",
+        *,
+        error: HeadraceError | None = None,
+        times: int = 1,
+    ) -> None:
+        """Make the next `times` calls of `method` raise, before or after doing their work.
+
+        A failure `after` is the ambiguous one: the rows are there, the caller does not know.
+        """
+        error = error or Unavailable(f"the store did not answer {method}")
+        self._faults.extend([_Fault(method, when, error)] * times)
+
+    def person_id(self, row: EventRow) -> str:
+        """What the view `events` shows, as of the last `refresh_identities`."""
+        if row.user_known:
+            return row.user_id
+        if not row.anonymous_known:
+            return ""
+        return self._users.get((row.workspace_id, row.anonymous_id), row.anonymous_id)
+
+    # Store
+
+    async def held_positions(
+        self, log_id: str, partition: int, first: int, last: int
+    ) -> Collection[int]:
+        with _Call(self, "held_positions"):
+            return {
+                place.position
+                for place in self._places(log_id, partition)
+                if first <= place.position <= last
+            }
+
+    async def highest_position(self, log_id: str, partition: int) -> int | None:
+        with _Call(self, "highest_position"):
+            return max((place.position for place in self._places(log_id, partition)), default=None)
+
+    async def find_requests(
+        self, requests: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[Place]]:
+        with _Call(self, "find_requests"):
+            wanted = set(requests)
+            found: dict[tuple[str, str], list[Place]] = {}
+            for row in self.events:
+                if (row.workspace_id, request_of(row.event_id)) in wanted:
+                    found.setdefault((row.workspace_id, row.event_id), []).append(row.place)
+            return found
+
+    async def remember_requests(self, requests: Sequence[MarkedRequest]) -> None:
+        with _Call(self, "remember_requests"):
+            for new in requests:
+                key = (new.log_id, new.partition, new.workspace_id, new.request)
+                old = self._requests.get(key)
+                if old is None or old.appended_at < new.appended_at:
+                    self._requests[key] = new
+
+    async def remembered_requests(
+        self, log_id: str, partition: int, since: datetime
+    ) -> Sequence[MarkedRequest]:
+        with _Call(self, "remembered_requests"):
+            return [
+                request
+                for request in self._requests.values()
+                if (request.log_id, request.partition) == (log_id, partition)
+                and request.appended_at >= since
+            ]
+
+    async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:  # noqa: ARG002 - links repeat harmlessly
+        with _Call(self, "insert_links"):
+            self.links.extend(rows)
+
+    async def insert_rejected(self, rows: Sequence[RejectedRow], *, token: str) -> None:
+        with _Call(self, "insert_rejected"):
+            if self._is_new("rejected", rows, token):
+                self.rejected.extend(rows)
+
+    async def insert_duplicates(self, rows: Sequence[DuplicateRow], *, token: str) -> None:
+        with _Call(self, "insert_duplicates"):
+            if self._is_new("duplicates", rows, token):
+                self.duplicates.extend(rows)
+
+    async def insert_events(self, rows: Sequence[EventRow], *, token: str) -> None:
+        with _Call(self, "insert_events"):
+            self._refuse(rows)
+            if self._is_new("events", rows, token):
+                self.events.extend(rows)
+
+    async def check_events(self, rows: Sequence[EventRow]) -> None:
+        with _Call(self, "check_events"):
+            self._refuse(rows)
+
+    async def refresh_identities(self) -> None:
+        with _Call(self, "refresh_identities"):
+            self._users = {
+                key: link.user_id
+                for key, link in count_links(
+                    self.links, self.excluded, links_per_user=self._links_per_user
+                ).items()
+            }
+
+    async def stop(self) -> None:
+        self.calls.append("stop")
+
+    def _places(self, log_id: str, partition: int) -> Iterable[Place]:
+        for table in (self.events, self.rejected, self.duplicates):
+            for row in table:
+                if (row.place.log_id, row.place.partition) == (log_id, partition):
+                    yield row.place
+
+    def _is_new(self, table: str, rows: Sequence[object], token: str) -> bool:
+        tokens = self._tokens[table]
+        if not rows or token in tokens:
+            return False
+        tokens.append(token)
+        return True
+
+    def _refuse(self, rows: Sequence[EventRow]) -> None:
+        for row in rows:
+            if self.refuses(row):
+                raise Refused(f"cannot store the properties of {row.event_id}", code=117)
+
+
+_TABLES: Final = ("events", "rejected", "duplicates")
+
+
+class _Call:
+    """One call of a method: recorded, and failed on the way in or out if a test said so."""
+
+    def __init__(self, store: MemoryStore, method: str) -> None:
+        self._store = store
+        self._method = method
+
+    def __enter__(self) -> None:
+        self._store.calls.append(self._method)
+        if self._store.is_down:
+            raise Unavailable("the store is down")
+        self._raise_fault("before")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._raise_fault("after")
+
+    def _raise_fault(self, when: str) -> None:
+        faults = self._store._faults
+        for index, fault in enumerate(faults):
+            if (fault.method, fault.when) == (self._method, when):
+                raise faults.pop(index).error
+
+
+def count_links(
+    links: Iterable[LinkRow],
+    excluded: Collection[Pair] = (),
+    *,
+    links_per_user: int = LINKS_PER_USER,
+) -> dict[tuple[str, str], LinkRow]:
+    """The identity rule: `(workspace_id, anonymous_id)` → the link that counts.
+
+    A pair counts from its first link on. Excluded pairs do not count, nor do a user's pairs
+    past the `links_per_user` smallest; of what is left for an anonymous id the first wins.
+    """
+    pairs: dict[Pair, LinkRow] = {}
+    for link in sorted(links, key=_rank):
+        pairs.setdefault((link.workspace_id, link.anonymous_id, link.user_id), link)
+    used: dict[tuple[str, str], int] = {}
+    winners: dict[tuple[str, str], LinkRow] = {}
+    for pair, link in pairs.items():
+        if pair in excluded:
+            continue
+        user = (link.workspace_id, link.user_id)
+        used[user] = used.get(user, 0) + 1
+        if used[user] <= links_per_user:
+            winners.setdefault((link.workspace_id, link.anonymous_id), link)
+    return winners
+
+
+def _rank(link: LinkRow) -> tuple[datetime, str, str, str]:
+    return (link.received_at, link.source_event_id, link.anonymous_id, link.user_id)
