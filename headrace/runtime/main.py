@@ -7,6 +7,7 @@ fast.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
@@ -65,7 +66,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `headrace query … | head`: the reader has enough
-        sys.stdout = None  # type: ignore[assignment] # nothing may be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is flushed into nothing
         return EXIT_TROUBLE
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -274,4 +274,4 @@ def read_settings(
         problems.append("HEADRACE_TLS_CERTIFICATE and HEADRACE_TLS_KEY are needed together")
     if problems:
         raise BadSettings("cannot start with these settings:\n  " + "\n  ".join(problems))
-    return Settings(**cast("dict[str, Any]", values))
+    return Settings(**values)
