@@ -1,0 +1,96 @@
+"""How control data is reached: engines, transactions, and drivers' errors in our words.
+
+Owns everything that differs between SQLite and PostgreSQL at run time, so that `database.py`
+need not know which one it talks to.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
+
+BUSY_SECONDS: Final = 5
+_WRITES: Final = "headrace_writes"
+
+
+def make_engine(url: str) -> sa.Engine:
+    """An engine for a SQLAlchemy URL (`sqlite:////folder/control.sqlite`, `postgresql+…`)."""
+    try:
+        engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except (exc.ArgumentError, exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise Unavailable(
+            f"cannot use {_without_secret(url)} for control data: {error}. "
+            "Give a URL such as sqlite:////var/lib/headrace/control.sqlite."
+        ) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that reads; raises `Unavailable` where the driver raises."""
+    with _translated(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that writes: on SQLite it waits for its turn before it reads anything."""
+    with _translated(engine), engine.execution_options(**{_WRITES: True}).begin() as connection:
+        yield connection
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, also around DDL
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A deferred transaction that reads first cannot wait to write: it fails with "locked".
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _translated(engine: sa.Engine) -> Iterator[None]:
+    try:
+        yield
+    except exc.IntegrityError:
+        raise  # database.py knows what it tried to write
+    except exc.DBAPIError as error:
+        raise _in_our_words(engine.url, str(error.orig)) from error
+    except exc.TimeoutError as error:
+        raise Unavailable(f"no connection to {_without_secret(engine.url)} came free") from error
+
+
+def _in_our_words(url: sa.URL, problem: str) -> HeadraceError:
+    where = _without_secret(url)
+    if "disk is full" in problem or "disk I/O" in problem:
+        return Overloaded(f"control data at {where} cannot be written: {problem}. Make room.")
+    if "not a database" in problem or "malformed" in problem:
+        return Unavailable(
+            f"control data at {where} is damaged: {problem}. Put back a copy of the file."
+        )
+    return Unavailable(
+        f"control data at {where} cannot be reached: {problem}. "
+        "See that it is there and that this user may read and write it."
+    )
+
+
+def _without_secret(url: str | sa.URL) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except exc.ArgumentError:
+        return "this URL"

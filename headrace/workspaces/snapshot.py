@@ -1,0 +1,39 @@
+"""Control data at one moment, ready for look-up: what directories hand out.
+
+Owns the look-up itself, the same for every directory. Where a snapshot comes from is the
+directories' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from headrace.workspaces.keys import fingerprint
+from headrace.workspaces.port import ApiKey, StoreUser
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Immutable; replaced whole when the revision of control data has changed."""
+
+    revision: int
+    keys: Mapping[bytes, ApiKey]
+    store_users: Mapping[str, StoreUser]
+
+    def find_key(self, key: str) -> ApiKey | None:
+        """As `Directory.find_key`."""
+        return self.keys.get(fingerprint(key))
+
+    def find_store_user(self, name: str) -> StoreUser | None:
+        """As `Directory.find_store_user`."""
+        return self.store_users.get(name)
+
+
+def take_snapshot(revision: int, keys: Iterable[ApiKey], users: Iterable[StoreUser]) -> Snapshot:
+    """A snapshot of these keys and users, by fingerprint and by name."""
+    return Snapshot(
+        revision=revision,
+        keys={key.sha256: key for key in keys},
+        store_users={user.name: user for user in users},
+    )
