@@ -1,0 +1,92 @@
+"""`headrace send`: NDJSON into events, in batches that may be repeated without doubling."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from headrace.runtime import reach
+from headrace.runtime.options import HomeOption
+from headrace.runtime.sending.delivery import SendingEnded
+from headrace.runtime.sending.importing import Options, send_all
+from headrace.runtime.sending.mapping import Fields
+from headrace.runtime.sending.progress import watch
+from headrace.runtime.sending.source import DamagedSource, open_source
+from headrace.runtime.sending.summary import EXIT_INTERRUPTED, EXIT_STOPPED, Summary
+from headrace.schemas.errors import HeadraceError
+from headrace.schemas.records import MAX_EVENTS_PER_REQUEST
+
+MAX_CONCURRENCY = 64
+_REPEAT = "Run the same command again: what was taken is not taken twice."
+
+
+def send(
+    file: Annotated[Path | None, Parameter(help="NDJSON; `-` or nothing: standard input.")] = None,
+    /,
+    *,
+    event: Annotated[str, Parameter(help="Path of the event's name.")] = "event",
+    user_id: Annotated[str, Parameter(help="Path of the user id.")] = "user_id",
+    anonymous_id: Annotated[str, Parameter(help="Path of the anonymous id.")] = "anonymous_id",
+    timestamp: Annotated[str, Parameter(help="Path of the time, ISO 8601.")] = "timestamp",
+    properties: Annotated[
+        str, Parameter(help="Path of the properties; `.`: the whole object.")
+    ] = "properties",
+    url: reach.UrlOption = None,
+    key: reach.KeyOption = None,
+    key_file: reach.KeyFileOption = None,
+    batch_size: Annotated[
+        int, Parameter(help="Events in a request; another one makes other batches.")
+    ] = MAX_EVENTS_PER_REQUEST,
+    concurrency: Annotated[int, Parameter(help="Requests at once.")] = 4,
+    compress: Annotated[bool, Parameter(negative="", help="Send gzip: for slow networks.")] = False,
+    home: HomeOption = None,
+) -> int:
+    """Send events from NDJSON: a file, plain, gzip or zstd, or standard input.
+
+    Paths are keys with dots between them, `attribute.user_id`. At each level the longest key
+    that is there wins; `\\.` is a dot inside a key.
+
+    An interrupted import may be repeated: with the same file, paths and batch size every batch
+    goes under the same Idempotency-Key as before, and what was taken is not taken again.
+
+    Exit code: 0 all accepted; 3 all sent, some events rejected or lines unreadable; 1 ended
+    before the end; 130 interrupted.
+    """
+    options = Options(
+        fields=Fields(event, user_id, anonymous_id, timestamp, properties),
+        batch_size=_within("--batch-size", batch_size, MAX_EVENTS_PER_REQUEST),
+        concurrency=_within("--concurrency", concurrency, MAX_CONCURRENCY),
+        compress=compress,
+    )
+    settings = reach.settings_for(home)
+    target = reach.target_for(settings, url=url, key=key, key_file=key_file)
+    verify = reach.verify_for(settings, target.url)
+    summary = Summary()
+    trouble = Console(stderr=True, highlight=False)
+    code = EXIT_STOPPED
+    try:
+        with open_source(file) as source, watch(source, trouble) as bar:
+            asyncio.run(send_all(source, target, options, summary, bar, verify=verify))
+        code = summary.exit_code
+    except (SendingEnded, DamagedSource) as error:
+        _say(trouble, f"headrace: {error}")
+        _say(trouble, f"Not everything was sent. {_REPEAT}")
+    except KeyboardInterrupt:
+        _say(trouble, f"Interrupted. {_REPEAT}")
+        code = EXIT_INTERRUPTED
+    Console(highlight=False).print(summary.table())
+    return code
+
+
+def _within(name: str, number: int, most: int) -> int:
+    if not 1 <= number <= most:
+        raise HeadraceError(f"{name} {number}: give a number from 1 to {most:,}")
+    return number
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,130 @@
+"""How a command reaches HOME's node: its settings, its control data, its collector, its store.
+
+Owns the sentences for what is missing. Commands run beside the node, never inside it: control
+data is opened directly (the node notices within a second), everything else goes over HTTP.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from cyclopts import Parameter
+
+from headrace.runtime.credentials import StoreLogin, read_credentials, read_processor_login
+from headrace.runtime.home import Home, check_layout
+from headrace.runtime.node_state import collector_url, read_node_state
+from headrace.runtime.sending.delivery import Target
+from headrace.runtime.settings import Settings, read_settings
+from headrace.schemas.errors import HeadraceError
+from headrace.workspaces.database import ControlData
+
+UrlOption = Annotated[
+    str | None, Parameter(name="--url", help="The collector.  [HOME's node, if not given]")
+]
+KeyOption = Annotated[
+    str | None,
+    Parameter(name="--key", help="An API key; seen by whoever lists processes: see --key-file."),
+]
+KeyFileOption = Annotated[
+    Path | None, Parameter(name="--key-file", help="A file whose first line is the API key.")
+]
+
+
+class NoNode(HeadraceError):
+    """HOME has no node, or it does not run."""
+
+
+def settings_for(home: Path | None) -> Settings:
+    """The settings of the HOME that a command was pointed at. Raises `BadSettings`."""
+    return read_settings(home=home)
+
+
+@contextmanager
+def open_control(settings: Settings) -> Iterator[ControlData]:
+    """HOME's control data, whether or not the node runs. Raises `NoNode` before the first start."""
+    home = Home(settings.home)
+    check_layout(home)
+    if not home.control.exists():
+        raise NoNode(
+            f"there is no node in {home.root} yet. Run `headrace up` first, or say with --home "
+            "(HEADRACE_HOME) where it is."
+        )
+    control = ControlData.open(home.control_url)
+    try:
+        yield control
+    finally:
+        control.close()
+
+
+def operator_login(settings: Settings) -> StoreLogin:
+    """Who reads everything of every workspace. Raises `NoCredentials`."""
+    return _where_it_runs(settings, read_credentials(Home(settings.home)).clickhouse)
+
+
+def processor_login(settings: Settings) -> StoreLogin:
+    """Who may write to the store. Raises `NoCredentials`."""
+    return _where_it_runs(settings, read_processor_login(Home(settings.home)))
+
+
+def _where_it_runs(settings: Settings, login: StoreLogin) -> StoreLogin:
+    """The login with the URL of the node that runs now: it may listen elsewhere than before."""
+    state = read_node_state(Home(settings.home))
+    if state is None:
+        return login
+    return StoreLogin(state.store_listen.url, login.database, login.user, login.password)
+
+
+def target_for(
+    settings: Settings, *, url: str | None, key: str | None, key_file: Path | None
+) -> Target:
+    """Where to send, and as whom: HOME's node unless something else is said.
+
+    HOME's own key is used for nothing but this machine; for another one a key must be given.
+    """
+    where = (url or collector_url(settings)).rstrip("/")
+    if urlsplit(where).scheme not in {"http", "https"}:
+        raise HeadraceError(f"{url!r} is not a URL; give one such as http://127.0.0.1:8080")
+    if key and key_file:
+        raise HeadraceError("--key and --key-file were both given; give one of them")
+    if key_file is not None:
+        key = _read_key(key_file)
+    elif key is None:
+        if not is_local(where):
+            raise HeadraceError(f"give the key for {where}: --key-file FILE (or --key KEY)")
+        key = read_credentials(Home(settings.home)).api_key
+    if not key.isascii() or not key.isprintable() or not key:
+        raise HeadraceError("the API key holds characters that no key has; was it cut or quoted?")
+    return Target(where, key, local=is_local(where))
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL leads to this very machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def verify_for(settings: Settings, url: str) -> ssl.SSLContext | bool:
+    """Which certificates to believe: on this machine also the node's own, whatever its name."""
+    if settings.tls_certificate is None or not is_local(url):
+        return True
+    context = ssl.create_default_context(cafile=str(settings.tls_certificate))
+    context.check_hostname = False
+    return context
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text().partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HeadraceError(f"cannot read the key from {path}: {error}") from error
