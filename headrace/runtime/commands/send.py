@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 from rich.console import Console
 
 from headrace.runtime import reach
@@ -22,10 +22,29 @@ from headrace.schemas.records import MAX_EVENTS_PER_REQUEST
 
 MAX_CONCURRENCY = 64
 _REPEAT = "Run the same command again: what was taken is not taken twice."
+_MORE = """
+Paths are keys with dots between them, `attribute.user_id`. At each level the longest key that is
+there wins; `\\.` is a dot inside a key. Null and empty ids count as absent.
+
+An interrupted import may be repeated: with the same file, paths and batch size every batch goes
+under the same Idempotency-Key as before, and what was taken is not taken again.
+
+Exit code: 0 all accepted; 3 all sent, some events rejected or lines unreadable; 1 ended before
+the end; 130 interrupted.
+"""
+
+send = App(name="send", help_epilogue=_MORE)
 
 
-def send(
-    file: Annotated[Path | None, Parameter(help="NDJSON; `-` or nothing: standard input.")] = None,
+@send.default
+def run(
+    file: Annotated[
+        Path | None,
+        Parameter(
+            help="NDJSON, plain, gzip or zstd; `-` or nothing: standard input.",
+            allow_leading_hyphen=True,
+        ),
+    ] = None,
     /,
     *,
     event: Annotated[str, Parameter(help="Path of the event's name.")] = "event",
@@ -45,17 +64,7 @@ def send(
     compress: Annotated[bool, Parameter(negative="", help="Send gzip: for slow networks.")] = False,
     home: HomeOption = None,
 ) -> int:
-    """Send events from NDJSON: a file, plain, gzip or zstd, or standard input.
-
-    Paths are keys with dots between them, `attribute.user_id`. At each level the longest key
-    that is there wins; `\\.` is a dot inside a key.
-
-    An interrupted import may be repeated: with the same file, paths and batch size every batch
-    goes under the same Idempotency-Key as before, and what was taken is not taken again.
-
-    Exit code: 0 all accepted; 3 all sent, some events rejected or lines unreadable; 1 ended
-    before the end; 130 interrupted.
-    """
+    """Send events from NDJSON; returns the exit code that the help names."""
     options = Options(
         fields=Fields(event, user_id, anonymous_id, timestamp, properties),
         batch_size=_within("--batch-size", batch_size, MAX_EVENTS_PER_REQUEST),
