@@ -93,7 +93,7 @@ def target_for(
     if key and key_file:
         raise HeadraceError("--key and --key-file were both given; give one of them")
     if key_file is not None:
-        key = _read_key(key_file)
+        key = read_secret(key_file)
     elif key is None:
         if not is_local(where):
             raise HeadraceError(f"give the key for {where}: --key-file FILE (or --key KEY)")
@@ -123,8 +123,9 @@ def verify_for(settings: Settings, url: str) -> ssl.SSLContext | bool:
     return context
 
 
-def _read_key(path: Path) -> str:
+def read_secret(path: Path) -> str:
+    """The first line of a file that holds a key or a password."""
     try:
         return path.read_text().partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise HeadraceError(f"cannot read the key from {path}: {error}") from error
+        raise HeadraceError(f"cannot read {path}: {error}") from error

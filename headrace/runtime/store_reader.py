@@ -1,0 +1,100 @@
+"""Reading from the store over ClickHouse's HTTP interface, for commands.
+
+Owns the requests; answers come as the bytes of whatever format was asked for, or as rows. The
+processor's writes have a client of their own (`headrace.store.clickhouse`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+import httpx2
+import msgspec
+
+from headrace.runtime.credentials import StoreLogin
+from headrace.runtime.reach import is_local
+from headrace.runtime.sending.source import split_lines
+from headrace.schemas.errors import HeadraceError
+
+T = TypeVar("T")
+_ROWS_FORMAT: Final = "JSONEachRow"
+
+
+class QueryFailed(HeadraceError):
+    """The store answered with an error; the message is the store's own sentence."""
+
+
+class StoreReader:
+    """One login; a context manager."""
+
+    def __init__(self, login: StoreLogin) -> None:
+        self._login = login
+        self._client = httpx2.Client(
+            auth=httpx2.BasicAuth(login.user, login.password),
+            timeout=httpx2.Timeout(None, connect=5.0),  # the store bounds a query's time
+            trust_env=not is_local(login.url),
+            headers={"User-Agent": "headrace"},
+        )
+
+    def __enter__(self) -> StoreReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    @contextmanager
+    def stream(
+        self, sql: str, default_format: str, parameters: Mapping[str, str] | None = None
+    ) -> Iterator[httpx2.Response]:
+        """The open answer to a query, in `default_format` unless the SQL names another.
+
+        Raises `QueryFailed`, or `HeadraceError` where the store cannot be reached.
+        """
+        options = {"database": self._login.database, "default_format": default_format}
+        options |= {f"param_{name}": value for name, value in (parameters or {}).items()}
+        try:
+            with self._client.stream(
+                "POST", self._login.url, params=options, content=sql.encode()
+            ) as response:
+                if not response.is_success:
+                    raise QueryFailed(response.read().decode(errors="replace").strip())
+                yield response
+        except httpx2.TransportError as error:
+            raise _out_of_reach(self._login.url, error) from error
+
+    def rows(self, sql: str, shape: type[T], **parameters: str) -> list[T]:
+        """All rows of a query, each decoded into `shape` by column name."""
+        decoder = msgspec.json.Decoder(shape)
+        with self.stream(sql, _ROWS_FORMAT, parameters) as response:
+            return [decoder.decode(line) for line in lines_of(response)]
+
+    def run(self, sql: str) -> None:
+        """A statement without an answer, for those whose login may write."""
+        with self.stream(sql, _ROWS_FORMAT) as response:
+            response.read()
+
+
+def lines_of(response: httpx2.Response) -> Iterator[bytes]:
+    """The lines of an answer, ended by line feeds alone (JSON text may hold U+2028)."""
+    for line in split_lines(response.iter_bytes(), sys.maxsize):
+        if line:
+            yield line
+
+
+def _out_of_reach(url: str, error: Exception) -> HeadraceError:
+    reason = str(error) or type(error).__name__
+    return HeadraceError(
+        f"the store at {url} cannot be reached ({reason}). Is the node running? "
+        "`headrace status` tells."
+    )
+
+
+def escaped(value: object) -> str:
+    """A query parameter's text form, as ClickHouse reads it."""
+    text = str(value)
+    for character, replacement in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):
+        text = text.replace(character, replacement)
+    return text
