@@ -146,24 +146,24 @@ class Lock:
         os.close(self._descriptor)
 
 
-def holder_of(path: Path) -> Holder | None:
-    """Who holds the lock right now; None if nobody does."""
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock right now."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return read_json(path, Holder)
-    else:
-        return None
+        return True
     finally:
         os.close(descriptor)
+    return False
 
 
-def in_use(home: Home, holder: Holder | None) -> HomeTrouble:
+def in_use(home: Home, lock: Path) -> HomeTrouble:
     """The sentence for a HOME, or a part of it, that another process works on."""
+    holder = read_json(lock, Holder)
     who = "another process" if holder is None else f"process {holder.pid}"
     since = "" if holder is None else f" (since {holder.since:%Y-%m-%d %H:%M:%S} UTC)"
     return HomeTrouble(

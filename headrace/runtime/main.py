@@ -13,6 +13,7 @@ from typing import Final
 
 from cyclopts import App, Group
 
+from headrace.runtime.version import headrace_version
 from headrace.schemas.errors import HeadraceError
 
 EXIT_TROUBLE: Final = 1
@@ -47,7 +48,7 @@ def build_cli() -> App:
     cli = App(
         name="headrace",
         help="Product events in over HTTP, durable before the answer, rows in ClickHouse.",
-        version=_version,
+        version=headrace_version,
         result_action="return_int_as_exit_code_else_zero",
         help_format="markdown",
     )
@@ -74,9 +75,3 @@ def _exit_code(error: HeadraceError) -> int:
     from headrace.runtime.settings import BadSettings
 
     return EXIT_USAGE if isinstance(error, BadSettings) else EXIT_TROUBLE
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("headrace")

@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from headrace.runtime.files import read_json, write_atomically
-from headrace.runtime.home import Home, holder_of
+from headrace.runtime.home import Home, is_held
 from headrace.runtime.settings import Address, Settings
 
 
@@ -46,7 +46,7 @@ def write_node_state(home: Home, state: NodeState) -> None:
 
 def read_node_state(home: Home) -> NodeState | None:
     """The running node of this HOME, or None if none runs."""
-    if holder_of(home.lock) is None:
+    if not is_held(home.lock):
         return None
     return read_json(home.node_state, NodeState)
 

@@ -1,0 +1,25 @@
+"""`headrace collector`: one process of a node, alone or under `headrace up`."""
+
+from __future__ import annotations
+
+from headrace.runtime.options import (
+    HomeOption,
+    ListenOption,
+    StoreListenOption,
+    SupervisedOption,
+)
+from headrace.runtime.process import run_process
+from headrace.runtime.settings import read_settings
+from headrace.runtime.wiring import run_collector
+
+
+def collector(
+    *,
+    home: HomeOption = None,
+    listen: ListenOption = None,
+    store_listen: StoreListenOption = None,
+    supervised: SupervisedOption = False,
+) -> int:
+    """Run the HTTP edge: takes events, makes them durable, answers."""
+    settings = read_settings(home=home, listen=listen, store_listen=store_listen)
+    return run_process("collector", settings, run_collector, supervised=supervised)

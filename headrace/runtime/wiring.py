@@ -1,0 +1,103 @@
+"""Which adapters a node is made of: the only place that imports them.
+
+Owns how each process's parts are built from settings and taken apart at the end. Every function
+imports its own parts only: a collector does not wait for ClickHouse to be loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from headrace.runtime.clock import Clock
+from headrace.runtime.credentials import Credentials, read_processor_login
+from headrace.runtime.home import Home
+from headrace.runtime.probe import until_answers
+from headrace.runtime.process import Ready
+from headrace.runtime.settings import Address, Settings
+from headrace.workspaces.directory import LiveDirectory
+
+
+async def run_store(
+    settings: Settings, home: Home, clock: Clock, stop: asyncio.Event, ready: Ready
+) -> None:
+    """The embedded ClickHouse server."""
+    from headrace.store.server.app import serve_store
+
+    async with _directory(home, clock) as directory, _ready_once(settings.store_listen, ready):
+        await serve_store(home.store, settings.store_listen, directory, settings, stop)
+
+
+async def run_collector(
+    settings: Settings, home: Home, clock: Clock, stop: asyncio.Event, ready: Ready
+) -> None:
+    """The HTTP edge, with the local log's one writer."""
+    from headrace.collector.app import CollectorParts, build_app
+    from headrace.collector.server import serve
+    from headrace.eventlog.sqlite.appender import SqliteAppender
+
+    log = SqliteAppender.open(
+        home.log, positions=home.positions, clock=clock, max_bytes=settings.log_max_bytes
+    )
+    async with _directory(home, clock) as directory:
+        parts = CollectorParts(log=log, directory=directory, clock=clock, limits=settings)
+        async with _ready_once(settings.listen, ready):
+            await serve(build_app(parts), settings, stop)
+    await log.stop()
+
+
+async def run_processor(
+    settings: Settings, home: Home, clock: Clock, stop: asyncio.Event, ready: Ready
+) -> None:
+    """From the log into the tables."""
+    from headrace.eventlog.sqlite.membership import SqliteMembership
+    from headrace.processor.processor import Processor
+    from headrace.schemas.taxonomy import load_taxonomy
+    from headrace.store.clickhouse import ClickHouseStore
+
+    login = read_processor_login(home)
+    store = ClickHouseStore.connect(login.url, login.user, login.password, login.database)
+    membership = SqliteMembership(home.log, home.positions, clock)
+    processor = Processor(membership, store, load_taxonomy(settings.schemas), clock)
+    work = asyncio.create_task(processor.run())
+    ready()
+    await stop.wait()
+    await processor.stop()
+    await work
+
+
+def prepare_store(home: Home, credentials: Credentials) -> None:
+    """Bring the store's tables up to date, and the database of the analyst of `default`."""
+
+
+@contextlib.asynccontextmanager
+async def _directory(home: Home, clock: Clock) -> AsyncIterator[LiveDirectory]:
+    from headrace.workspaces.database import ControlData
+
+    control = ControlData.open(home.control_url, clock)
+    directory = LiveDirectory(control, clock)
+    refreshing = asyncio.create_task(directory.run())
+    try:
+        yield directory
+    finally:
+        directory.stop()
+        await refreshing
+        control.close()
+
+
+@contextlib.asynccontextmanager
+async def _ready_once(
+    address: Address, ready: Ready, *, path: str = "/ping", tls: bool = False
+) -> AsyncIterator[None]:
+    """Say `ready` when the server that the body runs answers."""
+
+    async def watch() -> None:
+        await until_answers(address, path, tls=tls)
+        ready()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
