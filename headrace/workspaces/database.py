@@ -231,7 +231,7 @@ def _bump(connection: sa.Connection) -> None:
 
 
 def _revision(connection: sa.Connection) -> int:
-    return connection.execute(sa.select(revision.c.value)).scalar_one()
+    return int(connection.execute(sa.select(revision.c.value)).scalar_one())
 
 
 def _workspaces(connection: sa.Connection) -> dict[str, Workspace]:
