@@ -34,6 +34,7 @@ COMMANDS: Final = (
     ("collector", "collector:collector", "Run the HTTP edge alone.", PROCESSES),
     ("processor", "processor:processor", "Run the processor alone.", PROCESSES),
     ("send", "send:send", "Send events from NDJSON.", EVENTS),
+    ("sample", "sample:sample", "Write made-up events as NDJSON.", EVENTS),
     ("query", "query:query", "Run a query and print its result.", EVENTS),
     ("rejected", "rejected:app", "Rejected events: list, send through again.", EVENTS),
     ("identities", "identities:app", "Who is whom: show, unlink, link.", EVENTS),
