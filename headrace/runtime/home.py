@@ -99,6 +99,7 @@ def open_home(root: Path, *, version: str) -> Home:
     Raises `HomeTrouble` if it cannot be written or belongs to a newer Headrace.
     """
     home = Home(root)
+    os.umask(0o077)  # what this process writes is its owner's alone, also in a folder that is not
     try:
         for folder in (root, home.log_file.parent, home.node_state.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

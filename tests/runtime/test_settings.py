@@ -1,0 +1,82 @@
+"""Settings: where they come from, what is wrong with them, how they are listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headrace.runtime.commands.settings import markdown_table, settings
+from headrace.runtime.settings import (
+    SETTINGS,
+    Address,
+    BadSettings,
+    Settings,
+    parse_address,
+    read_settings,
+)
+
+
+def test_defaults_run_a_single_node() -> None:
+    """Without any environment everything has a value."""
+    values = read_settings({})
+    assert values.home == Path.cwd() / ".headrace"
+    assert values.listen == Address("127.0.0.1", 8080)
+    assert values.store_listen == Address("127.0.0.1", 8123)
+
+
+def test_options_win_over_the_environment() -> None:
+    """An option that is given counts, one that is None does not."""
+    environment = {"HEADRACE_LISTEN": "0.0.0.0:1", "HEADRACE_HOME": "/a"}
+    values = read_settings(environment, listen="127.0.0.1:2", home=None)
+    assert (values.listen.port, values.home) == (2, Path("/a"))
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    """All bad values and unknown variables are in one message."""
+    with pytest.raises(BadSettings) as caught:
+        read_settings(
+            {
+                "HEADRACE_LISTEN": "8080",
+                "HEADRACE_FLUSH_ROWS": "many",
+                "HEADRACE_LISTENN": "x",
+                "HEADRACE_TLS_KEY": "/k",
+            }
+        )
+    for expected in ("HEADRACE_LISTEN='8080'", "FLUSH_ROWS='many'", "LISTENN", "TLS_CERTIFICATE"):
+        assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("127.0.0.1:80", "http://127.0.0.1:80"),
+        ("0.0.0.0:80", "http://127.0.0.1:80"),
+        ("[::]:80", "http://[::1]:80"),
+        ("example.org:80", "http://example.org:80"),
+    ],
+)
+def test_addresses_become_urls(text: str, url: str) -> None:
+    """Listening everywhere is reached on this machine."""
+    assert parse_address(text).url == url
+
+
+@pytest.mark.parametrize("text", ["", "80", ":80", "a:", "a:b", "a:65536", "a:-1", "a:²"])
+def test_bad_addresses_are_refused(text: str) -> None:
+    """An address is a host and a port."""
+    with pytest.raises(ValueError, match="host:port"):
+        parse_address(text)
+
+
+def test_the_table_has_a_row_per_setting() -> None:
+    """Every setting is in the README's table, and every field of the struct is a setting."""
+    assert len(markdown_table()) == len(SETTINGS) + 2
+    assert set(SETTINGS) == set(Settings.__struct_fields__)
+
+
+def test_settings_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """As Markdown and for people."""
+    settings(markdown=True)
+    assert capsys.readouterr().out.splitlines() == markdown_table()
+    settings()
+    assert "HEADRACE_STORE_LISTEN" in capsys.readouterr().out
