@@ -1,0 +1,207 @@
+"""The embedded ClickHouse server: chDB behind ClickHouse's HTTP interface.
+
+Owns the paths, who is let in, and how the server starts and stops. What then happens to a query
+is `queries.py`; what a user may touch `wall.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive, Scope, Send
+
+from headrace.runtime.clock import Clock, SystemClock
+from headrace.runtime.metrics import STORE_QUERIES
+from headrace.schemas.errors import HeadraceError
+from headrace.store.server import bodies
+from headrace.store.server.answers import OK, Refusal, refusal_headers
+from headrace.store.server.engine import Engine
+from headrace.store.server.limits import StoreLimits
+from headrace.store.server.protocol import Asked, add_form, read_form, read_request
+from headrace.store.server.queries import Exchange, Queries
+from headrace.store.server.replies import Ending, answer
+from headrace.store.server.running import HungUp
+from headrace.store.server.sessions import Sessions
+from headrace.store.server.users import find_user
+from headrace.workspaces.port import Directory, Role, StoreUser
+
+
+class StoreApp:
+    """The ASGI application over an open engine."""
+
+    def __init__(
+        self, engine: Engine, directory: Directory, limits: StoreLimits, clock: Clock
+    ) -> None:
+        self._directory = directory
+        self._limits = limits
+        self._sessions = Sessions(clock, seconds=limits.session_seconds, most=limits.max_sessions)
+        self.queries = Queries(engine, limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        with contextlib.suppress(ClientDisconnect, HungUp):
+            await self._respond(request, send)
+
+    async def _respond(self, request: Request, send: Send) -> None:
+        for message in await self._ending(request, send):
+            await send(_without_body(message) if request.method == "HEAD" else message)
+
+    async def _ending(self, request: Request, send: Send) -> Ending:
+        if request.url.path == "/ping":
+            return _ok()
+        query_id = ""
+        try:
+            asked = read_request(request.scope["query_string"], request.headers)
+            query_id = asked.query_id
+            user = find_user(self._directory, asked.credentials)
+            return await self._answer(request, asked, user, send)
+        except Refusal as refusal:
+            headers = refusal_headers(refusal, query_id=query_id)
+            return answer(refusal.status, headers, refusal.text.encode() + b"\n")
+
+    async def _answer(self, request: Request, asked: Asked, user: StoreUser, send: Send) -> Ending:
+        path = request.url.path
+        if path not in {"", "/", "/replicas_status"}:
+            raise Refusal(78, "UNKNOWN_TYPE_OF_QUERY", f"There is no handle {path[:64]}")
+        if path == "/replicas_status" or (not asked.query and request.method in {"GET", "HEAD"}):
+            return _ok()
+        asked = await self._with_form(request, asked)
+        with _counted(user), self._sessions.enter(user.name, asked.session) as session:
+            exchange = Exchange(request, asked, user, session, send)
+            if user.role is Role.PROCESSOR:
+                return await self.queries.answer_processor(exchange)
+            return await self.queries.answer_person(exchange)
+
+    async def _with_form(self, request: Request, asked: Asked) -> Asked:
+        content_type = request.headers.get("content-type", "")
+        if not content_type.startswith("multipart/form-data"):
+            return asked
+        body = await bodies.whole(request, asked.content_encoding, self._limits.sql_bytes)
+        return add_form(asked, read_form(content_type, body))
+
+
+def _ok() -> Ending:
+    return answer(OK, {"content-type": "text/html; charset=UTF-8"}, b"Ok.\n")
+
+
+def _without_body(message: Message) -> Message:
+    return {**message, "body": b""} if "body" in message else message
+
+
+@contextlib.contextmanager
+def _counted(user: StoreUser) -> Iterator[None]:
+    result = "failed"
+    try:
+        yield
+        result = "answered"
+    except (HungUp, ClientDisconnect):
+        result = "hung_up"
+        raise
+    except Refusal:
+        result = "refused"
+        raise
+    finally:
+        STORE_QUERIES.labels(role=user.role, result=result).inc()
+
+
+class Address(Protocol):
+    """Where to listen; port 0 lets the system choose."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
+async def serve_store(
+    path: Path,
+    listen: Address,
+    directory: Directory,
+    limits: StoreLimits,
+    stop: asyncio.Event,
+    *,
+    clock: Clock | None = None,
+    on_ready: Callable[[int], None] | None = None,
+) -> None:
+    """Serve the folder until `stop` is set; then running inserts finish, queries end.
+
+    `on_ready` is told the port once requests are answered. Raises `HeadraceError` with a sentence
+    if the folder or the address cannot be had. Signals are the caller's.
+    """
+    listening = _listen(listen)
+    with contextlib.closing(listening):
+        engine = await asyncio.to_thread(Engine, path, limits)
+        app = StoreApp(engine, directory, limits, clock or SystemClock())
+        try:
+            await _serve(app, listening, limits, stop, on_ready)
+        finally:
+            await app.queries.stop()
+            await asyncio.to_thread(engine.close)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: it would end the process with the signal's code."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(
+    app: StoreApp,
+    listening: socket.socket,
+    limits: StoreLimits,
+    stop: asyncio.Event,
+    on_ready: Callable[[int], None] | None,
+) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(limits.stop_seconds),
+        )
+    )
+    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 - uvicorn has no event for it
+        if server.started and on_ready is not None:
+            on_ready(listening.getsockname()[1])
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await app.queries.end_people()
+    finally:
+        stopping.cancel()
+        server.should_exit = True
+        await serving
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    # With the protocol named, asyncio sets TCP_NODELAY; without, each answer takes 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address.host, address.port))
+        listening.set_inheritable(True)
+    except OSError as error:
+        listening.close()
+        raise HeadraceError(
+            f"the store cannot listen on {address.host}:{address.port}: {error.strerror};"
+            " stop what listens there, or set HEADRACE_STORE_LISTEN to another address"
+        ) from error
+    return listening

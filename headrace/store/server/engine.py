@@ -1,0 +1,245 @@
+"""chDB in this process: opening its folder, connections with settings, killing what runs.
+
+Every request gets a connection of its own (0.5 ms), so that nothing one query sets is there for
+the next. A connection runs one statement at a time and its calls block: whoever uses this does
+so in a thread. The wall, slots and HTTP are elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from chdb import _chdb as _typed_chdb
+
+from headrace.schemas.errors import HeadraceError
+from headrace.store.server.answers import Refusal, Summary
+from headrace.store.server.limits import StoreLimits
+
+_chdb: Final[Any] = _typed_chdb  # its stub leaves out what is used here
+_SETTING_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+_UNKNOWN_DATABASE: Final = 81
+_VERSION_FILE: Final = "headrace_engine_version"
+
+
+class CannotOpen(HeadraceError):
+    """The data folder cannot be used; the message says why and what to do."""
+
+
+class Result:
+    """A finished statement: its bytes and its summary."""
+
+    def __init__(self, result: Any, seconds: float) -> None:
+        self.data: bytes = result.bytes()
+        self.summary = Summary(
+            read_rows=result.storage_rows_read(),
+            read_bytes=result.storage_bytes_read(),
+            written_rows=result.rows_written(),
+            written_bytes=result.bytes_written(),
+            result_rows=result.rows_read(),
+            result_bytes=len(self.data),
+            elapsed_seconds=seconds,
+        )
+
+
+class Insert:
+    """An insert that is being fed; `done` or `cancel` ends it."""
+
+    def __init__(self, connection: Any, statement: str, data_format: str) -> None:
+        self._connection = connection
+        self._begun = time.perf_counter()
+        with _refusals():
+            self._handle = connection.send_insert(statement, data_format)
+
+    def append(self, data: bytes) -> None:
+        with _refusals():
+            self._connection.insert_append(self._handle, data)
+
+    def done(self) -> Summary:
+        with _refusals():
+            result = self._connection.insert_done(self._handle)
+        return Result(result, time.perf_counter() - self._begun).summary
+
+    def cancel(self) -> None:
+        """Nothing is stored; allowed after an error, and then it does nothing more."""
+        with contextlib.suppress(Exception):
+            self._connection.insert_cancel(self._handle)
+
+
+class Handle:
+    """A connection with its settings made, for one request and one thread at a time."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def apply(self, settings: Mapping[str, str]) -> None:
+        """`SET` them all; raises `Refusal` 115 for a name the engine does not know."""
+        if settings:
+            self.query("SET " + ", ".join(_assignment(*item) for item in settings.items()))
+
+    def use(self, database: str) -> None:
+        self.query("USE " + quoted_name(database))
+
+    def query(
+        self, sql: str, output_format: str = "TabSeparated", parameters: Mapping[str, str] = {}
+    ) -> Result:
+        begun = time.perf_counter()
+        with _refusals():
+            result = self._connection.query(sql, output_format, params=dict(parameters))
+        return Result(result, time.perf_counter() - begun)
+
+    def stream(
+        self, sql: str, output_format: str, parameters: Mapping[str, str]
+    ) -> Iterator[Result]:
+        """The result block by block; closing the iterator ends the query."""
+        begun = time.perf_counter()
+        with _refusals():
+            stream = self._connection.send_query(sql, output_format, params=dict(parameters))
+        try:
+            while True:
+                with _refusals():
+                    block = self._connection.streaming_fetch_result(stream)
+                result = Result(block, time.perf_counter() - begun)
+                if not result.data:
+                    return
+                yield result
+        finally:
+            with contextlib.suppress(Exception):
+                self._connection.streaming_cancel_query(stream)
+
+    def insert(self, statement: str, data_format: str) -> Insert:
+        return Insert(self._connection, statement, data_format)
+
+    def count_statements(self, sql: str) -> int:
+        """How many statements the text holds; 0 if it does not parse. Runs nothing."""
+        return int(self._connection.classify_query(sql)["statement_count"])
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Engine:
+    """The open data folder. One process at a time may have it."""
+
+    def __init__(self, path: Path, limits: StoreLimits) -> None:
+        """Opens or makes the folder; raises `CannotOpen`."""
+        path.mkdir(parents=True, exist_ok=True)
+        self._path = str(path)
+        self._root = _open_root(path, limits)
+        self._root_lock = threading.Lock()
+        try:
+            self.version, self.timezone = self._ask_root("SELECT version(), timezone()").split("\t")
+            _check_version(path, self.version)
+        except BaseException:
+            self._root.close()
+            raise
+        _chdb.reset_signal_handlers()  # SIGTERM and SIGINT are the server's to handle
+
+    @contextlib.contextmanager
+    def connect(
+        self, settings: Mapping[str, str], database: str, *, or_default: bool = False
+    ) -> Iterator[Handle]:
+        """A fresh connection, closed at the end.
+
+        Without the database Refusal 81 is raised, or, with `or_default`, `default` is used.
+        """
+        with _refusals():
+            handle = Handle(_chdb.connect(self._path))
+        try:
+            handle.apply(settings)
+            _use(handle, database, or_default=or_default)
+            yield handle
+        finally:
+            handle.close()
+
+    def kill(self, tag: str) -> None:
+        """End the statements whose setting `log_comment` is `tag`; does not wait for it."""
+        literal = quoted_text(tag)
+        with contextlib.suppress(Refusal):
+            self._ask_root(f"KILL QUERY WHERE Settings['log_comment'] = {literal} ASYNC")
+
+    def close(self) -> None:
+        with self._root_lock:
+            self._root.close()
+
+    def _ask_root(self, sql: str) -> str:
+        with self._root_lock:
+            return Handle(self._root).query(sql).data.decode().strip()
+
+
+def _use(handle: Handle, database: str, *, or_default: bool) -> None:
+    try:
+        handle.use(database)
+    except Refusal as refusal:
+        if not or_default or refusal.code != _UNKNOWN_DATABASE:
+            raise
+
+
+def quoted_text(text: str) -> str:
+    """A string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quoted_name(name: str) -> str:
+    """An identifier."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _assignment(name: str, value: str) -> str:
+    if not _SETTING_NAME.fullmatch(name):
+        raise Refusal(115, "UNKNOWN_SETTING", f"Unknown setting '{name[:64]}'")
+    return f"{name} = {quoted_text(value)}"
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # the one type chDB raises
+        raise Refusal.of_engine(error) from error
+
+
+def _open_root(path: Path, limits: StoreLimits) -> Any:
+    # The engine reads its server settings from a file only, once, when the folder is opened.
+    with tempfile.NamedTemporaryFile("w", suffix=".xml") as config:
+        config.write(
+            "<clickhouse>"
+            f"<max_server_memory_usage>{limits.server_bytes}</max_server_memory_usage>"
+            "<mark_cache_size>134217728</mark_cache_size>"
+            "</clickhouse>"
+        )
+        config.flush()
+        try:
+            return _chdb.connect(f"{path}?config-file={config.name}")
+        except RuntimeError as error:
+            raise CannotOpen(_why_not(path, str(error))) from error
+
+
+def _why_not(path: Path, error: str) -> str:
+    if "lock" in error.lower():
+        return (
+            f"another process has the store's folder {path} open;"
+            " stop it, or choose another HEADRACE_HOME"
+        )
+    return f"the store's folder {path} cannot be opened: {error[:500]}"
+
+
+def _check_version(path: Path, engine: str) -> None:
+    file = path / _VERSION_FILE
+    written = file.read_text().strip() if file.exists() else engine
+    if _numbers(written) > _numbers(engine):
+        raise CannotOpen(
+            f"the store's folder {path} was written by engine {written}, this is {engine};"
+            " install the newer version of headrace again, or choose another HEADRACE_HOME"
+        )
+    file.write_text(engine + "\n")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:4])

@@ -1,0 +1,193 @@
+"""One request's query, from its body to its answer, for people and for the processor.
+
+People are held to slots, limits and the wall; the processor has threads of its own, so that
+people can never keep it waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.types import Send
+
+from headrace.runtime.metrics import STORE_RUNNING
+from headrace.store.server import bodies
+from headrace.store.server.answers import OK, Refusal, query_headers
+from headrace.store.server.engine import Engine, Handle
+from headrace.store.server.insert_text import is_insert
+from headrace.store.server.inserts import SplitInsert, run_insert, split_insert
+from headrace.store.server.limits import StoreLimits
+from headrace.store.server.protocol import Asked
+from headrace.store.server.replies import Ending, Reply, answer, begin_reply
+from headrace.store.server.running import Running, Statement, Threads, Verdict
+from headrace.store.server.sessions import SessionState
+from headrace.store.server.slots import Slots
+from headrace.workspaces.port import Role, StoreUser
+
+_FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
+_PROCESSOR_SQL_BYTES: Final = 16 * 1024 * 1024
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """One request being answered."""
+
+    request: Request
+    asked: Asked
+    user: StoreUser
+    session: SessionState
+    send: Send
+
+
+class Queries:
+    """Runs queries on one engine. For one event loop."""
+
+    def __init__(self, engine: Engine, limits: StoreLimits) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._slots = Slots(
+            running=limits.max_queries,
+            waiting=limits.waiting_queries,
+            wait_seconds=limits.query_wait_seconds,
+        )
+        self._people = Threads(limits.max_queries, "people")
+        self._processor = Threads(limits.processor_connections, "processor")
+        self._of_people: set[Running] = set()
+        self._of_processor: set[Running] = set()
+
+    async def answer_person(self, exchange: Exchange) -> Ending:
+        """Check, run within limits, answer."""
+        asked = exchange.asked
+        body = await bodies.whole(exchange.request, asked.content_encoding, self._limits.sql_bytes)
+        sql = _joined(asked.query, body)
+        statement = Statement(
+            sql=sql,
+            parameters=asked.parameters,
+            settings={**asked.settings, "readonly": "2"},
+            database=exchange.user.database,
+            or_default=False,
+            check=_unchecked(asked, sql),
+        )
+        async with self._slots.take(exchange.user.name):
+            return await self._run(exchange, self._people, statement)
+
+    async def answer_processor(self, exchange: Exchange) -> Ending:
+        """Run whatever it is."""
+        asked = exchange.asked
+        body = bodies.pieces(exchange.request, asked.content_encoding, self._limits.insert_bytes)
+        first = asked.query.encode() or await anext(body, b"")
+        if is_insert(first):
+            rest = body if asked.query else _chained(first, body)
+            split = await split_insert(asked.query, rest)
+            if isinstance(split, SplitInsert):
+                return await self._insert(exchange, split)
+            sql = split
+        else:
+            sql = _joined(asked.query, b"" if asked.query else first, await _rest(body))
+        statement = Statement(
+            sql=sql,
+            parameters=asked.parameters,
+            settings=asked.settings,
+            database=asked.database or exchange.user.database,
+            or_default=asked.database is None,
+            check=_unchecked(asked, sql),
+        )
+        return await self._run(exchange, self._processor, statement)
+
+    async def end_people(self) -> None:
+        """End people's queries, whose clients then get an error; inserts go on."""
+        for running in list(self._of_people):
+            await asyncio.to_thread(running.kill)
+
+    async def stop(self) -> None:
+        """End everything that still runs."""
+        for running in [*self._of_people, *self._of_processor]:
+            await asyncio.to_thread(running.kill)
+        self._people.stop()
+        self._processor.stop()
+
+    async def _run(self, exchange: Exchange, threads: Threads, statement: Statement) -> Ending:
+        running = Running(self._engine, threads, statement)
+        about = Reply(
+            asked=exchange.asked,
+            running=running,
+            timezone=self._engine.timezone,
+            held_bytes=self._limits.whole_result_bytes,
+            scrub=lambda refusal: refusal,
+        )
+        with self._counted(exchange.user, running):
+            return await running.watched(
+                _start_and_send(about, exchange.send), bodies.hung_up(exchange.request)
+            )
+
+    @contextlib.contextmanager
+    def _counted(self, user: StoreUser, running: Running) -> Iterator[None]:
+        among = self._of_processor if user.role is Role.PROCESSOR else self._of_people
+        among.add(running)
+        try:
+            with STORE_RUNNING.labels(role=user.role).track_inprogress():
+                yield
+        finally:
+            among.discard(running)
+
+    async def _insert(self, exchange: Exchange, split: SplitInsert) -> Ending:
+        asked = exchange.asked
+        summary = await run_insert(
+            self._engine,
+            self._processor,
+            split,
+            settings=dict(asked.settings),
+            database=asked.database or exchange.user.database,
+        )
+        headers = query_headers(
+            query_id=asked.query_id,
+            output_format=asked.default_format,
+            timezone=self._engine.timezone,
+            summary=summary,
+        )
+        return answer(OK, headers, b"")
+
+
+async def _start_and_send(about: Reply, send: Send) -> Ending:
+    try:
+        await about.running.start()
+        return await begin_reply(about, send)
+    finally:
+        await about.running.close()
+
+
+def _unchecked(asked: Asked, sql: str) -> Callable[[Handle], Verdict]:
+    def check(handle: Handle) -> Verdict:
+        found = _FORMAT.search(sql)
+        name = found[1] if found else asked.default_format
+        return Verdict(name, streamed=False)
+
+    return check
+
+
+def _joined(query: str, *bodies_: bytes) -> str:
+    try:
+        text = b"".join(bodies_).decode()
+    except UnicodeDecodeError as error:
+        raise Refusal(62, "SYNTAX_ERROR", f"The query is not UTF-8: {error}") from error
+    return f"{query}\n{text}" if query and text else query or text
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+async def _rest(body: AsyncIterator[bytes]) -> bytes:
+    text = bytearray()
+    async for piece in body:
+        text += piece
+        if len(text) > _PROCESSOR_SQL_BYTES:
+            raise Refusal(229, "QUERY_IS_TOO_LARGE", "The statement is too large")
+    return bytes(text)

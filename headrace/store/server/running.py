@@ -1,0 +1,126 @@
+"""A statement on its way through the engine, driven from the event loop, block by block.
+
+Owns the threads the engine's blocking calls run in, and the killing of a statement whose client
+hung up or whose server stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from headrace.store.server.engine import Engine, Handle, Result
+
+T = TypeVar("T")
+_NUMBERS: Final = itertools.count()
+_KILL_AGAIN_SECONDS: Final = 0.1
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a check found: the format of the answer, and whether its blocks can be sent singly."""
+
+    output_format: str
+    streamed: bool
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """A statement, how to run it, and the check to make on its connection first.
+
+    `or_default`: without the database it runs in `default` (there is none before migrations).
+    """
+
+    sql: str
+    parameters: Mapping[str, str]
+    settings: Mapping[str, str]
+    database: str
+    or_default: bool
+    check: Callable[[Handle], Verdict]
+
+
+class HungUp(Exception):
+    """The client is gone; its statement has ended."""
+
+
+class Threads:
+    """Threads for blocking calls of one kind of user."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    async def call(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def stop(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Running:
+    """One statement: `start`, then `next_block` until None, then `close`, always."""
+
+    def __init__(self, engine: Engine, threads: Threads, statement: Statement) -> None:
+        self._engine = engine
+        self._threads = threads
+        self._statement = statement
+        self._tag = f"headrace-{next(_NUMBERS)}"
+        self._killed = False
+        self._blocks = self._run()
+        self.verdict = Verdict("", streamed=False)
+
+    async def start(self) -> None:
+        """Connect and check; raises `Refusal`."""
+        await self._threads.call(next, self._blocks, None)
+
+    async def next_block(self) -> Result | None:
+        return await self._threads.call(next, self._blocks, None)
+
+    async def close(self) -> None:
+        await self._threads.call(self._blocks.close)
+
+    def kill(self) -> None:
+        """Order its end; to be repeated, for it may not have begun yet."""
+        self._killed = True
+        self._engine.kill(self._tag)
+
+    async def watched(self, work: Coroutine[Any, Any, T], gone: Coroutine[Any, Any, None]) -> T:
+        """Do the work; when `gone` returns first, end the statement and raise `HungUp`."""
+        working = asyncio.ensure_future(work)
+        watching = asyncio.ensure_future(gone)
+        try:
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await self._kill_until_done(working)
+                raise HungUp
+            return working.result()
+        finally:
+            watching.cancel()
+            if not working.done():
+                await self._kill_until_done(working)
+
+    async def _kill_until_done(self, working: asyncio.Future[T]) -> None:
+        while not working.done():
+            await asyncio.to_thread(self.kill)
+            await asyncio.wait({working}, timeout=_KILL_AGAIN_SECONDS)
+        working.exception()
+
+    def _run(self) -> Generator[Result | None, None, None]:
+        statement = self._statement
+        settings = {"log_comment": self._tag, **statement.settings}
+        connected = self._engine.connect(
+            settings, statement.database, or_default=statement.or_default
+        )
+        with connected as handle:
+            self.verdict = statement.check(handle)
+            yield None
+            name = self.verdict.output_format
+            if self.verdict.streamed:
+                for block in handle.stream(statement.sql, name, statement.parameters):
+                    if self._killed:
+                        return
+                    yield block
+            elif not self._killed:
+                yield handle.query(statement.sql, name, statement.parameters)
