@@ -1,0 +1,106 @@
+"""A range's outcomes as blocks of rows: what goes into which table. Pure.
+
+Owns the last word on every record: held already, rejected, a duplicate, or an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Set
+
+import msgspec
+
+from headrace.eventlog.port import Record
+from headrace.processor.decode import glimpse
+from headrace.processor.ranges import Range
+from headrace.schemas.event_ids import request_of
+from headrace.schemas.outcomes import Rejected
+from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
+
+
+class Blocks(msgspec.Struct, frozen=True):
+    """One block per table; together every record of the range that is not held already."""
+
+    events: list[EventRow]
+    rejected: list[RejectedRow]
+    duplicates: list[DuplicateRow]
+
+
+class Suspects(msgspec.Struct, frozen=True):
+    """Where the store holds ids of the requests that may come twice in this range."""
+
+    places: Mapping[tuple[str, str], Collection[Place]]
+
+
+def make_blocks(range_: Range, held: Set[int], suspects: Suspects | None) -> Blocks:
+    """Sort the range's records by outcome, leaving out the positions in `held`.
+
+    With `suspects`, an event whose id is held at another place is a duplicate, and of equal
+    ids in the range the first is kept.
+    """
+    events = _storable(range_, held)
+    kept = _find_duplicates(events, suspects) if suspects is not None else {}
+    if kept:
+        duplicates = [_duplicate_row(row, kept[row.place]) for row in events if row.place in kept]
+        events = [row for row in events if row.place not in kept]
+    else:
+        duplicates = []
+    return Blocks(events, _rejected_rows(range_, held), duplicates)
+
+
+def _storable(range_: Range, held: Set[int]) -> list[EventRow]:
+    left_out = held | range_.rejected.keys() if held or range_.rejected else held
+    rows = [row for row in range_.rows if row is not None]
+    if not left_out:
+        return rows
+    return [row for row in rows if row.place.position not in left_out]
+
+
+def _find_duplicates(events: list[EventRow], suspects: Suspects) -> dict[Place, Place]:
+    kept: dict[Place, Place] = {}
+    first: dict[tuple[str, str], Place] = {}
+    for row in events:
+        name = (row.workspace_id, row.event_id)
+        elsewhere = [place for place in suspects.places.get(name, ()) if place != row.place]
+        if elsewhere:
+            kept[row.place] = min(elsewhere)
+        elif name in first:
+            kept[row.place] = first[name]
+        else:
+            first[name] = row.place
+    return kept
+
+
+def _duplicate_row(row: EventRow, kept: Place) -> DuplicateRow:
+    return DuplicateRow(row.place, row.workspace_id, row.event_id, request_of(row.event_id), kept)
+
+
+def _rejected_rows(range_: Range, held: Set[int]) -> list[RejectedRow]:
+    if not range_.rejected:
+        return []
+    return [
+        _rejected_row(range_, record, row, why)
+        for record, row in zip(range_.records, range_.rows, strict=True)
+        if (why := range_.rejected.get(record.position)) is not None and record.position not in held
+    ]
+
+
+def _rejected_row(
+    range_: Range, record: Record, row: EventRow | None, why: Rejected
+) -> RejectedRow:
+    seen = glimpse(record.value) if row is None else {}
+    return RejectedRow(
+        place=range_.place(record.position),
+        workspace_id=row.workspace_id if row else seen.get("workspace_id", ""),
+        event_id=row.event_id if row else seen.get("event_id", ""),
+        event=row.event if row else seen.get("event", ""),
+        user_id=row.user_id if row else seen.get("user_id", ""),
+        anonymous_id=row.anonymous_id if row else seen.get("anonymous_id", ""),
+        timestamp=row.timestamp if row else None,
+        received_at=row.received_at if row else None,
+        properties_raw=row.properties_raw if row else b"",
+        code=why.code.value,
+        reason=why.reason,
+        path=why.path,
+        schema=why.schema,
+        raw=record.value,
+    )

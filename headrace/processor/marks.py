@@ -1,0 +1,130 @@
+"""Marked records: requests that may have been appended before, and those remembered for it.
+
+Owns what is asked and remembered about them; which row is a duplicate is decided in `batch.py`.
+
+A record whose headers carry `headrace-mark` may hold an id that is stored already: a retry the
+collector could not prove to be the first, or a replay. Once every earlier range is settled it
+is looked up in the store by the part of the id that its whole request shares (an unkeyed id is
+a request of its own then; exact ids are compared in the end).
+
+Retries are also remembered, durably and before the range's events, because a frozen log may
+store a first try *after* its retry, unmarked: for an hour of the log's own time (not the
+clock's: a backlog is read late) unmarked records of such a request are looked up too. Replays
+need not be remembered: what they repeat was rejected, so no first try of it is under way.
+
+Where nothing is marked and nothing remembered this costs one look at each record's headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from headrace.eventlog.port import Record
+from headrace.processor.batch import Suspects
+from headrace.processor.ranges import Range
+from headrace.schemas.event_ids import request_of
+from headrace.schemas.records import MARK_RETRY, Header
+from headrace.store.port import EventRow, MarkedRequest, Place, Store
+
+REMEMBERED_FOR: Final = timedelta(hours=1)
+_MOST_PER_QUERY: Final = 1_000
+
+_Request = tuple[str, str]
+"""workspace_id and the part of an event id that its request shares."""
+
+
+class Marks:
+    """What one worker knows of its partition's marked requests."""
+
+    def __init__(self, store: Store, log_id: str, partition: int) -> None:
+        self._store = store
+        self._log_id = log_id
+        self._partition = partition
+        self._remembered: dict[_Request, datetime] | None = None
+
+    async def look_up(self, range_: Range) -> Suspects | None:
+        """Remember the range's retries, then ask where ids of suspect requests are held.
+
+        None if nothing in the range can be a duplicate.
+        """
+        remembered = await self._recall(range_.records[0].appended_at)
+        marked = list(_marked(range_))
+        await self._remember(remembered, marked)
+        requests = {_request(row) for _, row in marked}
+        if remembered:
+            requests |= remembered.keys() & {_request(row) for row in range_.rows if row}
+        if not requests:
+            return None
+        return Suspects(await self.find(list(requests | _repeated(range_))))
+
+    async def _recall(self, now: datetime) -> dict[_Request, datetime]:
+        """What is remembered at the log's time `now`; the first time, from the store."""
+        if self._remembered is None:
+            known = await self._store.remembered_requests(
+                self._log_id, self._partition, now - REMEMBERED_FOR
+            )
+            ordered = sorted(known, key=lambda request: request.appended_at)
+            self._remembered = {
+                (request.workspace_id, request.request): request.appended_at for request in ordered
+            }
+        _forget(self._remembered, before=now - REMEMBERED_FOR)
+        return self._remembered
+
+    async def _remember(
+        self, remembered: dict[_Request, datetime], marked: list[tuple[Record, EventRow]]
+    ) -> None:
+        retries = {
+            _request(row): record.appended_at
+            for record, row in marked
+            if record.headers[Header.MARK] == MARK_RETRY
+        }
+        if retries:
+            await self._store.remember_requests(
+                [
+                    MarkedRequest(self._log_id, self._partition, workspace_id, request, appended_at)
+                    for (workspace_id, request), appended_at in retries.items()
+                ]
+            )
+        for request, appended_at in retries.items():
+            remembered.pop(request, None)  # to the end, so that the oldest stay in front
+            remembered[request] = appended_at
+
+    async def find(self, requests: Sequence[_Request]) -> dict[tuple[str, str], list[Place]]:
+        """`(workspace_id, event_id)` → places, as `Store.find_requests`, in bounded questions."""
+        places: dict[tuple[str, str], list[Place]] = {}
+        for start in range(0, len(requests), _MOST_PER_QUERY):
+            places |= await self._store.find_requests(requests[start : start + _MOST_PER_QUERY])
+        return places
+
+
+def _marked(range_: Range) -> Iterator[tuple[Record, EventRow]]:
+    for record, row in zip(range_.records, range_.rows, strict=True):
+        if record.headers and Header.MARK in record.headers and row is not None:
+            yield record, row
+
+
+def _repeated(range_: Range) -> set[_Request]:
+    """Requests of ids that the range holds twice: a second try must find what a first stored."""
+    seen: set[tuple[str, str]] = set()
+    repeated: set[_Request] = set()
+    for row in range_.rows:
+        if row is not None:
+            name = (row.workspace_id, row.event_id)
+            if name in seen:
+                repeated.add(_request(row))
+            seen.add(name)
+    return repeated
+
+
+def _forget(remembered: dict[_Request, datetime], before: datetime) -> None:
+    while remembered:
+        oldest = next(iter(remembered))
+        if remembered[oldest] >= before:
+            return
+        del remembered[oldest]
+
+
+def _request(row: EventRow) -> _Request:
+    return (row.workspace_id, request_of(row.event_id))

@@ -1,0 +1,21 @@
+"""What a worker is given."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.eventlog.port import Assignment
+from headrace.processor.failpoints import FailPoint
+from headrace.processor.patience import Patience
+from headrace.runtime.clock import Clock
+from headrace.store.port import Store
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """One partition, what surrounds it, and how to wait for that."""
+
+    assignment: Assignment
+    store: Store
+    clock: Clock
+    patience: Patience
+    fail_point: FailPoint

@@ -1,0 +1,87 @@
+"""Waiting for neighbours: the same attempt again until it succeeds or the partition is revoked.
+
+Owns the back-off. Nothing is ever given up for a neighbour's sake, so there is no limit of
+tries; but between two tries the worker must hear at once that its partition was revoked. A
+retry library sleeps where no event can wake it, and so this is a dozen lines of our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from headrace.runtime.metrics import INSERT_RETRIES
+from headrace.schemas.errors import HeadraceError, Overloaded, Refused, Unavailable
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+
+class Revoked(Exception):
+    """The partition was taken from this worker: it ends, and nothing is wrong."""
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """How long to wait between tries: doubling, with jitter in `[0, 1)` over its upper half."""
+
+    first_seconds: float = 0.05
+    longest_seconds: float = 5.0
+    jitter: Callable[[], float] = random.random
+
+    def seconds(self, tries: int) -> float:
+        """The wait after so many failed tries."""
+        step = min(self.longest_seconds, self.first_seconds * 2.0 ** min(tries - 1, 30))
+        return step * (0.5 + 0.5 * self.jitter())
+
+
+class Patience:
+    """One worker's way of waiting."""
+
+    def __init__(self, revoked: asyncio.Event, backoff: Backoff) -> None:
+        self._revoked = revoked
+        self._backoff = backoff
+
+    def proceed(self) -> None:
+        """Raises `Revoked` if the worker must end."""
+        if self._revoked.is_set():
+            raise Revoked
+
+    async def insist(self, what: str, attempt: Callable[[int], Awaitable[_T]]) -> _T:
+        """Call `attempt(tries so far)` until it succeeds; raises `Revoked` between two tries."""
+        tries = 0
+        while True:
+            self.proceed()
+            try:
+                result = await attempt(tries)
+            except (Unavailable, Overloaded, Refused) as error:
+                tries += 1
+                _report(what, tries, error)
+                await self._wait(tries, error)
+                continue
+            if tries:
+                _log.info("succeeded after waiting", what=what, failed_tries=tries)
+            return result
+
+    async def _wait(self, tries: int, error: HeadraceError) -> None:
+        seconds = self._backoff.seconds(tries)
+        if isinstance(error, Overloaded):
+            seconds = max(seconds, min(error.retry_after, self._backoff.longest_seconds))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._revoked.wait(), seconds)
+
+
+def _report(what: str, tries: int, error: HeadraceError) -> None:
+    """Count every wait; log the first of an episode, and what needs a person now and then."""
+    INSERT_RETRIES.labels(type(error).__name__.lower()).inc()
+    if isinstance(error, Refused):
+        # Data that cannot be stored and yet is no single row's fault: somebody must look.
+        if tries & (tries - 1) == 0:
+            _log.error("refused, trying again", what=what, tries=tries, error=str(error))
+    elif tries == 1:
+        _log.warning("waiting", what=what, error=str(error))

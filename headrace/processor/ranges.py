@@ -1,0 +1,158 @@
+"""A range: the consecutive records of one partition that are written and committed together.
+
+Owns how a range is chosen (rows, bytes, age), what the steps add to it, and the tokens its
+blocks are inserted under. Why tokens look as they do is told in `settle.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from array import array
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from headrace.eventlog.port import Assignment, Record
+from headrace.runtime.clock import Clock
+from headrace.schemas.outcomes import Rejected
+from headrace.schemas.records import EventValue
+from headrace.store.port import EventRow, LinkRow, Place
+
+WIDEST: Final = 1_000_000
+"""A range never spans more positions than this: the most that can be half written."""
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """When a range is written, whichever comes first; `poll_seconds` is how long to wait for
+    the first record before looking whether to stop."""
+
+    rows: int = 50_000
+    bytes: int = 32 * 1024 * 1024
+    seconds: float = 0.2
+    poll_seconds: float = 0.25
+
+
+class Range(msgspec.Struct, gc=False):
+    """Records `[first, last]` and, as the steps run, what became of each of them."""
+
+    log_id: str
+    partition: int
+    records: Sequence[Record]
+    is_repeated: bool = False
+    """An earlier owner announced exactly this range and may have written any part of it."""
+
+    values: Sequence[EventValue | Rejected] = ()
+    """By `decode`: one per record."""
+    rejected: dict[int, Rejected] = msgspec.field(default_factory=dict)
+    """By `decode`, `validate` and, later, the store's refusals: position → why."""
+    rows: Sequence[EventRow | None] = ()
+    """By `identify`: one per record, None where it could not be read."""
+    links: dict[int, LinkRow] = msgspec.field(default_factory=dict)
+    """By `identify`: position → the link that its event makes if it is stored."""
+    token: str = ""
+    """By `number`: what the block of events is inserted under."""
+
+    @property
+    def first(self) -> int:
+        return self.records[0].position
+
+    @property
+    def last(self) -> int:
+        return self.records[-1].position
+
+    def place(self, position: int) -> Place:
+        return Place(self.log_id, self.partition, position)
+
+    def token_of(self, table: str, positions: Iterable[int]) -> str:
+        """The token of a block that holds exactly these positions of the range."""
+        digest = blake2b(array("q", positions).tobytes(), digest_size=16).hexdigest()
+        return f"{self._name}{table}:{digest}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.log_id}:{self.partition}:{self.first}-{self.last}:"
+
+
+def number(range_: Range) -> None:
+    """The last pure step: a token made of what the log holds, never of what became of it."""
+    digest = blake2b(digest_size=16)
+    digest.update(array("q", [len(record.value) for record in range_.records]).tobytes())
+    digest.update(b"".join([record.value for record in range_.records]))
+    range_.token = range_._name + digest.hexdigest()
+
+
+async def read_range(
+    assignment: Assignment, first: int, flush: Flush, clock: Clock
+) -> Sequence[Record]:
+    """The records of the next range, `first` being the next position; empty if none came.
+
+    Reads what is there, then lets the rest gather until the first record has the age of
+    `flush.seconds`: two reads for each range instead of one for each request.
+    """
+    records = await _read(assignment, first, flush, flush.poll_seconds)
+    if not records or _is_full(records, flush):
+        return _narrow(records)
+    age = clock.now() - records[0].appended_at
+    left = timedelta(seconds=flush.seconds) - age
+    await _linger(assignment, min(left.total_seconds(), flush.seconds))
+    while not _is_full(records, flush):
+        more = await _read(assignment, records[-1].position + 1, _room(records, flush), 0.0)
+        records += more
+        if not more:
+            break
+    return _narrow(records)
+
+
+async def read_exactly(
+    assignment: Assignment, first: int, last: int, flush: Flush
+) -> Sequence[Record]:
+    """The records `[first, last]` that an earlier owner announced, whatever the flush says."""
+    records: list[Record] = []
+    while not assignment.revoked.is_set():
+        position = records[-1].position + 1 if records else first
+        if position > last:
+            return records
+        more = await _read(assignment, position, flush, flush.poll_seconds)
+        records += [record for record in more if record.position <= last]
+        if more and more[-1].position >= last:
+            return records
+    return []
+
+
+async def _read(
+    assignment: Assignment, position: int, flush: Flush, wait_seconds: float
+) -> list[Record]:
+    return list(
+        await assignment.read(
+            position, max_records=flush.rows, max_bytes=flush.bytes, wait_seconds=wait_seconds
+        )
+    )
+
+
+async def _linger(assignment: Assignment, seconds: float) -> None:
+    if seconds > 0:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(assignment.revoked.wait(), seconds)
+
+
+def _narrow(records: Sequence[Record]) -> Sequence[Record]:
+    if not records or records[-1].position < records[0].position + WIDEST:
+        return records
+    return [record for record in records if record.position < records[0].position + WIDEST]
+
+
+def _is_full(records: Sequence[Record], flush: Flush) -> bool:
+    return len(records) >= flush.rows or _size(records) >= flush.bytes
+
+
+def _room(records: Sequence[Record], flush: Flush) -> Flush:
+    rows, size = flush.rows - len(records), flush.bytes - _size(records)
+    return msgspec.structs.replace(flush, rows=rows, bytes=size)
+
+
+def _size(records: Sequence[Record]) -> int:
+    return sum([len(record.value) for record in records])

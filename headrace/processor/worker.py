@@ -1,0 +1,130 @@
+"""The loop: one partition from its assignment to its revocation.
+
+Owns the order of things: poll → decode → validate → identify → number (the pure steps, a list)
+→ batch → write → commit (`settle.py`). While a range is written the next one is read and goes
+through the pure steps, in a thread if it is large; it is written when every earlier range is
+settled, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from headrace.eventlog.port import Record
+from headrace.processor.failpoints import Point
+from headrace.processor.parts import Parts
+from headrace.processor.patience import Revoked
+from headrace.processor.ranges import Flush, Range, read_exactly, read_range
+from headrace.processor.settle import Settler
+from headrace.processor.takeover import Held, Start, find_start
+from headrace.runtime.metrics import LAG_RECORDS, LAG_SECONDS
+from headrace.schemas.errors import Fenced, Unavailable
+
+Step = Callable[[Range], None]
+
+_LARGE: Final = 500
+"""From this many records on the pure steps leave the event loop to others."""
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Settles one partition's records, in order, until it is revoked."""
+
+    def __init__(self, parts: Parts, steps: Sequence[Step], flush: Flush) -> None:
+        self._parts = parts
+        self._assignment = parts.assignment
+        self._steps = steps
+        self._flush = flush
+        self._is_ending = False
+        self._oldest: datetime | None = None
+        LAG_SECONDS.labels(self._assignment.partition).set_function(self._lag_seconds)
+
+    async def run(self) -> None:
+        """Returns when the partition was revoked or has another owner.
+
+        Raises `LookupError` if the log does not hold what was committed.
+        """
+        try:
+            await self._settle_all()
+        except Revoked:
+            pass
+        except Fenced as fenced:
+            _log.warning("another owner has the partition", error=str(fenced))
+        finally:
+            self._oldest = None
+            LAG_RECORDS.labels(self._assignment.partition).set(0)
+
+    async def _settle_all(self) -> None:
+        start = await self._take_over()
+        settler = Settler(self._parts, Held(self._parts.store, self._assignment, start.look_until))
+        coming = asyncio.create_task(self._prepare(start.position, start.pending_to))
+        try:
+            while (range_ := await coming) is not None:
+                await self._parts.fail_point(Point.PREPARED)
+                coming = asyncio.create_task(self._prepare(range_.last + 1))
+                self._oldest = range_.records[0].appended_at
+                await settler.settle(range_)
+                await self._measure(range_.last + 1)
+        finally:
+            # Waited for, not cancelled: after `release` nothing may still read.
+            self._is_ending = True
+            await asyncio.gather(coming, return_exceptions=True)
+
+    async def _take_over(self) -> Start:
+        start = await self._parts.patience.insist(
+            "take over", lambda _: find_start(self._assignment, self._parts.store)
+        )
+        _log.info(
+            "partition taken over",
+            partition=self._assignment.partition,
+            position=start.position,
+            repeats_to=start.pending_to,
+        )
+        await self._parts.fail_point(Point.TAKEN_OVER)
+        return start
+
+    async def _prepare(self, first: int, pending_to: int | None = None) -> Range | None:
+        """The next range, through the pure steps; None when the worker is to end."""
+        while not (self._assignment.revoked.is_set() or self._is_ending):
+            records = await self._parts.patience.insist(
+                "read", lambda _: self._read(first, pending_to)
+            )
+            if records:
+                number, log_id = self._assignment.partition, self._assignment.log_id
+                range_ = Range(log_id, number, records, is_repeated=pending_to is not None)
+                await self._run_steps(range_)
+                return range_
+        return None
+
+    async def _read(self, first: int, pending_to: int | None) -> Sequence[Record]:
+        if pending_to is None:
+            return await read_range(self._assignment, first, self._flush, self._parts.clock)
+        return await read_exactly(self._assignment, first, pending_to, self._flush)
+
+    async def _run_steps(self, range_: Range) -> None:
+        if len(range_.records) < _LARGE:
+            self._run_all(range_)
+        else:
+            await asyncio.to_thread(self._run_all, range_)
+
+    def _run_all(self, range_: Range) -> None:
+        for step in self._steps:
+            step(range_)
+
+    async def _measure(self, settled_to: int) -> None:
+        self._oldest = None
+        with contextlib.suppress(Unavailable):
+            _, end = await self._assignment.ends()
+            LAG_RECORDS.labels(self._assignment.partition).set(end - settled_to)
+
+    def _lag_seconds(self) -> float:
+        """Age of the range being written: asked for at every scrape, so a stuck one grows."""
+        if self._oldest is None:
+            return 0.0
+        return (self._parts.clock.now() - self._oldest).total_seconds()
