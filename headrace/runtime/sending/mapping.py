@@ -12,15 +12,12 @@ from typing import Final
 
 import msgspec
 
+from headrace.collector.json_text import replace_lone_surrogates
 from headrace.schemas.errors import HeadraceError
 
 WHOLE_OBJECT: Final = "."
 _ABSENT: Final = (b"null", b'""')
 _DOT: Final = re.compile(r"(?<!\\)\.")
-_LONE_SURROGATE: Final = re.compile(
-    rb"(?<!\\)((?:\\\\)*)(?:"
-    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
 
 
 class Fields(msgspec.Struct, frozen=True):
@@ -119,17 +116,12 @@ def _open_line(line: bytes) -> tuple[bytes, Members] | Unmapped:
     except msgspec.ValidationError:
         return Unmapped("not_an_object", "a JSON value, but not an object")
     except msgspec.DecodeError as error:
-        mended = _LONE_SURROGATE.sub(_mend, line)
+        mended = replace_lone_surrogates(line)  # JavaScript sends them
         if mended != line:
             return _open_line(mended)
         return Unmapped("not_json", str(error))
     except RecursionError:
         return Unmapped("not_json", "nested too deep")
-
-
-def _mend(found: re.Match[bytes]) -> bytes:
-    """A pair stays; a lone surrogate, which JavaScript sends, becomes U+FFFD."""
-    return found[1] + (found[2] or b"\\ufffd")
 
 
 def _find(members: Members, path: Keys, seen: dict[int, Members | None]) -> msgspec.Raw | None:
