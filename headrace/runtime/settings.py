@@ -275,3 +275,13 @@ def read_settings(
     if problems:
         raise BadSettings("cannot start with these settings:\n  " + "\n  ".join(problems))
     return Settings(**values)
+
+
+def source_of(
+    field: str, environment: Mapping[str, str] | None = None, **options: str | Path | None
+) -> str:
+    """Where a setting's value comes from: `option`, `environment` or `default`."""
+    environment = os.environ if environment is None else environment
+    if options.get(field) is not None:
+        return "option"
+    return "environment" if environment.get(SETTINGS[field].variable) else "default"

@@ -30,11 +30,12 @@ class QueryFailed(HeadraceError):
 class StoreReader:
     """One login; a context manager."""
 
-    def __init__(self, login: StoreLogin) -> None:
+    def __init__(self, login: StoreLogin, *, timeout_seconds: float | None = None) -> None:
         self._login = login
         self._client = httpx2.Client(
             auth=httpx2.BasicAuth(login.user, login.password),
-            timeout=httpx2.Timeout(None, connect=5.0),  # the store bounds a query's time
+            # The store bounds a query's time, so that nothing need be said here.
+            timeout=httpx2.Timeout(timeout_seconds, connect=5.0),
             trust_env=not is_local(login.url),
             headers={"User-Agent": "headrace"},
         )

@@ -16,6 +16,7 @@ from headrace.runtime.home import Home
 from headrace.runtime.probe import until_answers
 from headrace.runtime.process import Ready
 from headrace.runtime.settings import Address, Settings
+from headrace.schemas.errors import HeadraceError
 from headrace.workspaces.directory import LiveDirectory
 
 
@@ -24,9 +25,23 @@ async def run_store(
 ) -> None:
     """The embedded ClickHouse server."""
     from headrace.store.server.app import serve_store
+    from headrace.store.server.limits import StoreLimits
 
-    async with _directory(home, clock) as directory, _ready_once(settings.store_listen, ready):
-        await serve_store(home.store, settings.store_listen, directory, settings, stop)
+    limits = StoreLimits(
+        max_queries=settings.store_max_queries,
+        query_seconds=settings.store_query_seconds,
+        query_bytes=settings.store_query_bytes,
+    )
+    async with _directory(home, clock) as directory:
+        await serve_store(
+            home.store,
+            settings.store_listen,
+            directory,
+            limits,
+            stop,
+            clock=clock,
+            on_ready=lambda _port: ready(),
+        )
 
 
 async def run_collector(
@@ -53,22 +68,41 @@ async def run_processor(
     """From the log into the tables."""
     from headrace.eventlog.sqlite.membership import SqliteMembership
     from headrace.processor.processor import Processor
+    from headrace.processor.ranges import Flush
     from headrace.schemas.taxonomy import load_taxonomy
     from headrace.store.clickhouse import ClickHouseStore
 
     login = read_processor_login(home)
     store = ClickHouseStore.connect(login.url, login.user, login.password, login.database)
     membership = SqliteMembership(home.log, home.positions, clock)
-    processor = Processor(membership, store, load_taxonomy(settings.schemas), clock)
+    flush = Flush(settings.flush_rows, settings.flush_bytes, settings.flush_seconds)
+    processor = Processor(membership, store, load_taxonomy(settings.schemas), clock, flush)
+    if settings.processor_listen is not None:
+        _serve_metrics(settings.processor_listen)
     work = asyncio.create_task(processor.run())
+    told = asyncio.create_task(stop.wait())
     ready()
-    await stop.wait()
+    await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
     await processor.stop()
     await work
+    await store.stop()
 
 
 def prepare_store(home: Home, credentials: Credentials) -> None:
     """Bring the store's tables up to date, and the database of the analyst of `default`."""
+
+
+def _serve_metrics(address: Address) -> None:
+    from prometheus_client import start_http_server
+
+    try:
+        start_http_server(address.port, address.host)
+    except OSError as error:
+        raise HeadraceError(
+            f"the processor cannot listen on {address} ({error.strerror}); choose another address "
+            "with HEADRACE_PROCESSOR_LISTEN"
+        ) from error
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,111 @@
+"""`headrace status`: what runs, since when, how far behind, how much disk."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from cyclopts import Parameter
+
+from headrace.runtime.clock import Clock, SystemClock
+from headrace.runtime.node_report import NodeReport, report_on
+from headrace.runtime.options import HomeOption
+from headrace.runtime.settings import MEBIBYTE, read_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EXIT_NOT_RUNNING: Final = 3
+
+
+def status(
+    *,
+    home: HomeOption = None,
+    json: Annotated[bool, Parameter(negative="", help="One JSON object, for programs.")] = False,
+) -> int:
+    """Show what runs, since when, how far the processor is behind, and how much disk is used.
+
+    Exit code 0 if the node runs, 3 if it does not.
+    """
+    settings = read_settings(home=home)
+    clock = SystemClock()
+    report = report_on(settings, clock)
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+    else:
+        _show(report, clock)
+    return 0 if report.running else EXIT_NOT_RUNNING
+
+
+def _show(report: NodeReport, clock: Clock) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    if report.running and report.started_at is not None:
+        console.print(
+            f"[bold green]running[/] in {report.home} for {_since(report.started_at, clock)} "
+            f"(headrace {report.version}, pid {report.pid})\n"
+        )
+        console.print(_processes(report, clock))
+    else:
+        console.print(
+            f"[bold yellow]not running[/] in {report.home}; start it with `headrace up`\n"
+        )
+    console.print(_numbers(report))
+
+
+def _processes(report: NodeReport, clock: Clock) -> Table:
+    table = _table("process", "pid", "up for", "restarts", "")
+    for process in report.processes:
+        table.add_row(
+            process.name,
+            str(process.pid or "-"),
+            _since(process.started_at, clock) if process.pid else "-",
+            str(process.restarts),
+            "ready" if process.ready else "starting" if process.pid else "down",
+        )
+    return table
+
+
+def _numbers(report: NodeReport) -> Table:
+    table = _table()
+    if report.log is not None:
+        lag = f"{report.log.lag_records:,} records, {report.log.lag_seconds:.1f} s"
+        table.add_row("lag", lag)
+        table.add_row("log on disk", _mebibytes(report.log.size_bytes))
+        table.add_row("settled", f"up to position {report.log.settled_position:,}")
+    for name, rows in (report.rows or {}).items():
+        table.add_row(name, f"{rows:,} rows")
+    if report.running and report.rows is None:
+        table.add_row("tables", "the store does not answer")
+    if report.disk is not None:
+        table.add_row("store on disk", _mebibytes(report.disk.store_bytes))
+        table.add_row("disk free", _mebibytes(report.disk.free_bytes))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        *columns, box=None, pad_edge=False, show_header=bool(columns), header_style="bold"
+    )
+    return table if columns else _two_columns(table)
+
+
+def _two_columns(table: Table) -> Table:
+    table.add_column(style="dim")
+    table.add_column()
+    return table
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / MEBIBYTE:,.1f} MiB"
+
+
+def _since(moment: datetime, clock: Clock) -> str:
+    seconds = max(0, int((clock.now() - moment).total_seconds()))
+    days, rest = divmod(seconds, 86_400)
+    text = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} d {text}" if days else text

@@ -1,0 +1,127 @@
+"""What `headrace status` tells of a node: gathered here, shown by the command.
+
+Owns where each number comes from: the supervisor's state file, the log's files, the store (as
+the operator, if it answers) and the disk. Works beside a running node and on a stopped one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from headrace.runtime.clock import Clock
+from headrace.runtime.home import Home, check_layout
+from headrace.runtime.node_state import ProcessState, read_node_state
+from headrace.runtime.reach import operator_login
+from headrace.runtime.settings import Settings
+from headrace.runtime.store_reader import StoreReader
+from headrace.schemas.errors import HeadraceError
+
+TABLES: Final = ("events", "rejected_events", "deduplicated_events", "identity_links")
+_STORE_SECONDS: Final = 5.0
+
+
+class LogReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the processor is behind the collector. Positions count records."""
+
+    log_id: str
+    next_position: int
+    settled_position: int
+    lag_records: int
+    lag_seconds: float
+    size_bytes: int
+
+
+class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
+    store_bytes: int
+    free_bytes: int
+
+
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`rows` is None when the store does not answer; `log` when there is no log yet."""
+
+    home: str
+    running: bool
+    pid: int | None
+    version: str | None
+    started_at: datetime | None
+    collector_url: str | None
+    store_url: str | None
+    processes: tuple[ProcessState, ...]
+    log: LogReport | None
+    rows: dict[str, int] | None
+    disk: DiskReport | None
+
+
+def report_on(settings: Settings, clock: Clock) -> NodeReport:
+    """Everything that can be known right now. Raises `HomeTrouble` for a newer HOME."""
+    home = Home(settings.home)
+    check_layout(home)
+    state = read_node_state(home)
+    return NodeReport(
+        home=str(home.root),
+        running=state is not None,
+        pid=state.pid if state else None,
+        version=state.version if state else None,
+        started_at=state.started_at if state else None,
+        collector_url=state.collector_url if state else None,
+        store_url=state.store_listen.url if state else None,
+        processes=state.processes if state else (),
+        log=_log(home, clock),
+        rows=_rows(settings) if state else None,
+        disk=_disk(home),
+    )
+
+
+def _log(home: Home, clock: Clock) -> LogReport | None:
+    from headrace.eventlog.sqlite.inspect import inspect_log
+
+    state = inspect_log(home.log, home.positions)
+    if state is None:
+        return None
+    return LogReport(
+        log_id=state.log_id,
+        next_position=state.end,
+        settled_position=state.end - state.unsettled,
+        lag_records=state.unsettled,
+        lag_seconds=round(state.lag_seconds(clock.now()), 3),
+        size_bytes=state.size_bytes,
+    )
+
+
+def _rows(settings: Settings) -> dict[str, int] | None:
+    try:
+        with StoreReader(operator_login(settings), timeout_seconds=_STORE_SECONDS) as reader:
+            return {table: _count(reader, table) for table in TABLES}
+    except HeadraceError:
+        return None
+
+
+def _count(reader: StoreReader, table: str) -> int:
+    (row,) = reader.rows(f"SELECT toInt64(count()) AS n FROM {table}", dict[str, int])  # noqa: S608 - a name of ours
+    return int(row["n"])
+
+
+def _disk(home: Home) -> DiskReport | None:
+    if not home.root.exists():
+        return None
+    return DiskReport(
+        store_bytes=_folder_size(home.store),
+        free_bytes=shutil.disk_usage(home.root).free,
+    )
+
+
+def _folder_size(folder: Path) -> int:
+    return sum(_size(Path(parent) / name) for parent, _, names in os.walk(folder) for name in names)
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):  # merged away while we looked
+        return path.stat().st_size
+    return 0
