@@ -88,8 +88,8 @@ class Marks:
                 ]
             )
         for request, appended_at in retries.items():
-            remembered.pop(request, None)  # to the end, so that the oldest stay in front
-            remembered[request] = appended_at
+            latest = max(appended_at, remembered.pop(request, appended_at))
+            remembered[request] = latest  # at the end: the oldest stay in front
 
     async def find(self, requests: Sequence[_Request]) -> dict[tuple[str, str], list[Place]]:
         """`(workspace_id, event_id)` → places, as `Store.find_requests`, in bounded questions."""
