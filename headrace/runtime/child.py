@@ -30,8 +30,10 @@ EXIT_NEEDS_A_PERSON: Final = 78
 EXIT_CANNOT_RUN: Final = 127
 
 QUICK_DEATH_SECONDS: Final = 5.0
-RESTART_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-LOUD_AFTER_QUICK_DEATHS: Final = 3
+RESTART_DELAYS: Final = (0.0, 0.0, 0.1, 0.2, 0.5, 0.5, 1.0, 1.0, 1.5, 1.5, 5.0, 10.0, 30.0)
+"""Seconds before the restart after one, two, … quick deaths in a row: what is killed from outside
+ten times in a row is back within two seconds each time, what kills itself is tried for ever."""
+LOUD_AFTER_QUICK_DEATHS: Final = 4
 
 log = structlog.get_logger(__name__)
 
