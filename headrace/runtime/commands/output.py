@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+_SPELLED: Final = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\n")
+}
 
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
@@ -38,6 +42,11 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def printable(text: str) -> str:
+    """Text from outside, safe for a terminal: control characters are spelled, not obeyed."""
+    return text.translate(_SPELLED)
+
+
 def _shown(value: object) -> str:
     match value:
         case None:
@@ -49,4 +58,4 @@ def _shown(value: object) -> str:
         case datetime():
             return f"{value:%Y-%m-%d %H:%M:%S}"
         case _:
-            return str(value)
+            return printable(str(value))

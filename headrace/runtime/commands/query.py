@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.runtime import reach
-from headrace.runtime.commands.output import say
+from headrace.runtime.commands.output import printable, say
 from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.options import HomeOption
 from headrace.runtime.store_reader import StoreReader, lines_of
@@ -111,4 +111,5 @@ def _next_row(lines: Iterator[bytes]) -> list[str] | None:
 
 
 def _cell(value: str) -> str:
-    return value if len(value) <= _MAX_CELL_CHARACTERS else value[:_MAX_CELL_CHARACTERS] + "…"
+    text = printable(value[:_MAX_CELL_CHARACTERS])
+    return text if len(value) <= _MAX_CELL_CHARACTERS else f"{text}…"

@@ -8,15 +8,18 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from headrace.runtime import reach
+from headrace.runtime.commands.output import printable
 from headrace.runtime.options import HomeOption
 from headrace.runtime.sending.delivery import SendingEnded
 from headrace.runtime.sending.importing import Options, send_all
 from headrace.runtime.sending.mapping import Fields
 from headrace.runtime.sending.progress import watch
 from headrace.runtime.sending.source import DamagedSource, open_source
-from headrace.runtime.sending.summary import EXIT_INTERRUPTED, EXIT_STOPPED, Summary
+from headrace.runtime.sending.summary import EXIT_INTERRUPTED, EXIT_STOPPED, Reason, Summary
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.records import MAX_EVENTS_PER_REQUEST
 
@@ -87,7 +90,7 @@ def run(
     except KeyboardInterrupt:
         _say(trouble, f"Interrupted. {_REPEAT}")
         code = EXIT_INTERRUPTED
-    Console(highlight=False).print(summary.table())
+    _print_summary(summary)
     return code
 
 
@@ -99,3 +102,26 @@ def _within(name: str, number: int, most: int) -> int:
 
 def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, soft_wrap=True)
+
+
+def _print_summary(summary: Summary) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    before = f"{summary.replayed:,} of them had been taken before" if summary.replayed else ""
+    rate = (summary.accepted + summary.rejected) / summary.seconds if summary.seconds else 0.0
+    table.add_row("lines read", f"{summary.lines_read:,}")
+    table.add_row("accepted", f"{summary.accepted:,}", before)
+    table.add_row("rejected", f"{summary.rejected:,}")
+    _add_reasons(table, summary.rejected_by)
+    table.add_row("unreadable lines", f"{summary.unreadable:,}")
+    _add_reasons(table, summary.unreadable_by)
+    table.add_row("seconds", f"{summary.seconds:,.1f}", f"{rate:,.0f} events/s")
+    Console(highlight=False).print(table)
+
+
+def _add_reasons(table: Table, reasons: dict[str, Reason]) -> None:
+    for code, reason in sorted(reasons.items(), key=lambda item: -item[1].count):
+        example = printable(f"line {reason.where()}: {reason.example}")
+        table.add_row(Text(f"  {printable(code)}"), f"{reason.count:,}", Text(example))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -42,7 +43,7 @@ class Watch:
 
     def notice(self, text: str | None) -> None:
         """Why nothing moves; None when it does again."""
-        self._bar.update(self._task, notice=text or "")
+        self._bar.update(self._task, notice=escape(text or ""))
         if text and not self._console.is_terminal:
             reason = text.split(":")[0]
             if reason != self._last_notice:
@@ -61,5 +62,5 @@ def watch(source: Source, console: Console) -> Iterator[Watch]:
         columns += [MofNCompleteColumn(), TextColumn("events")]
     columns.append(TextColumn("[yellow]{task.fields[notice]}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(source.name, total=source.size if by_bytes else None, notice="")
+        task = bar.add_task(escape(source.name), total=source.size if by_bytes else None, notice="")
         yield Watch(bar, task, by_bytes=by_bytes, console=console)

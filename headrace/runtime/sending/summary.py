@@ -1,7 +1,6 @@
-"""What became of an import: counts, and a few lines of each kind of trouble.
+"""What became of an import: counts, and the first lines of each kind of trouble.
 
-Owns the numbers and the table a person sees at the end. Bounded: reasons are kept by code, the
-first line and sentence of each.
+Bounded: reasons are kept by code. How a person sees it is `commands/send.py`'s.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from rich.table import Table
 
 MAX_REASONS: Final = 100
 """Distinct codes kept; a collector has a dozen, so this only stops a strange one."""
@@ -60,23 +58,6 @@ class Summary(msgspec.Struct):
         whole = not self.rejected and not self.unreadable
         return EXIT_ALL_ACCEPTED if whole else EXIT_SOME_NOT_ACCEPTED
 
-    def table(self) -> Table:
-        """The summary as a person reads it."""
-        table = Table(show_header=False, box=None, pad_edge=False)
-        table.add_column()
-        table.add_column(justify="right")
-        table.add_column(style="dim")
-        table.add_row("lines read", f"{self.lines_read:,}", "")
-        replayed = f"{self.replayed:,} of them had been taken before" if self.replayed else ""
-        table.add_row("accepted", f"{self.accepted:,}", replayed)
-        table.add_row("rejected", f"{self.rejected:,}", "")
-        _add_reasons(table, self.rejected_by)
-        table.add_row("unreadable lines", f"{self.unreadable:,}", "")
-        _add_reasons(table, self.unreadable_by)
-        rate = (self.accepted + self.rejected) / self.seconds if self.seconds else 0.0
-        table.add_row("seconds", f"{self.seconds:,.1f}", f"{rate:,.0f} events/s")
-        return table
-
 
 def _note(reasons: dict[str, Reason], code: str, example: str, line: int) -> None:
     code = code if code in reasons or len(reasons) < MAX_REASONS else "other"
@@ -84,8 +65,3 @@ def _note(reasons: dict[str, Reason], code: str, example: str, line: int) -> Non
     reason.count += 1
     if len(reason.lines) < 3:
         reason.lines.append(line)
-
-
-def _add_reasons(table: Table, reasons: dict[str, Reason]) -> None:
-    for code, reason in sorted(reasons.items(), key=lambda item: -item[1].count):
-        table.add_row(f"  {code}", f"{reason.count:,}", f"line {reason.where()}: {reason.example}")
