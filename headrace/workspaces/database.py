@@ -66,7 +66,7 @@ class ControlData:
         )
         with writing(self._engine) as connection:
             _insert(
-                connection, workspaces, msgspec.structs.asdict(workspace), f"workspace {name!r}"
+                connection, workspaces, msgspec.structs.asdict(workspace), f"a workspace {name!r}"
             )
         return workspace
 

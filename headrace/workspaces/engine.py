@@ -6,7 +6,7 @@ need not know which one it talks to.
 
 from __future__ import annotations
 
-import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -49,12 +49,27 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, also around DDL
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _use_write_ahead_log(connection: Any) -> None:
+    # SQLite does not wait by itself when several processes change a new file's mode at once:
+    # 4 of 160 openers were told "locked" at once, whatever the busy_timeout.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except connection.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
@@ -84,7 +99,7 @@ def _in_our_words(url: sa.URL, problem: str) -> HeadraceError:
             f"control data at {where} is damaged: {problem}. Put back a copy of the file."
         )
     return Unavailable(
-        f"control data at {where} cannot be reached: {problem}. "
+        f"control data at {where} cannot be used: {problem}. "
         "See that it is there and that this user may read and write it."
     )
 

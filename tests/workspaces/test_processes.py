@@ -1,0 +1,81 @@
+"""Several processes on one database: opening, writing and noticing at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from headrace.runtime.clock import SystemClock
+from headrace.workspaces.database import ControlData
+from headrace.workspaces.directory import LiveDirectory
+from tests.workspaces.waiting import until
+
+OPEN = """
+import sys
+from headrace.workspaces.database import ControlData
+control = ControlData.open(sys.argv[1])
+"""
+MAKE_WORKSPACE = OPEN + "print(control.create_workspace(sys.argv[2]).id)"
+MAKE_KEYS = (
+    OPEN
+    + """
+workspace = control.find_workspace("Shop")
+for _ in range(int(sys.argv[2])):
+    print(control.create_key(workspace))
+"""
+)
+REVOKE = OPEN + "control.revoke_key(sys.argv[2])"
+
+
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True
+    )
+
+
+def finish(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
+    lines: list[str] = []
+    for process in processes:
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        lines += out.split()
+    return lines
+
+
+def test_the_first_open_may_be_several(url: str) -> None:
+    """Processes that start together on an empty database migrate it once."""
+    made = finish([start(MAKE_WORKSPACE, url, f"workspace {number}") for number in range(5)])
+    control = ControlData.open(url)
+    assert {workspace.id for workspace in control.list_workspaces()} == set(made)
+    assert len(made) == 5
+    control.close()
+
+
+def test_writers_wait_for_each_other(url: str) -> None:
+    """Every key that was printed is known, and each write made a revision."""
+    control = ControlData.open(url)
+    control.create_workspace("Shop")
+    before = control.revision()
+    made = finish([start(MAKE_KEYS, url, "25") for _ in range(4)])
+    snapshot = control.snapshot()
+    assert len(set(made)) == 100
+    assert all(snapshot.find_key(key) for key in made)
+    assert control.revision() == before + 100
+    control.close()
+
+
+async def test_another_process_is_noticed(url: str) -> None:
+    """A key made by the command line works in a running process; a revoked one no more."""
+    control = ControlData.open(url)
+    control.create_workspace("Shop")
+    directory = LiveDirectory(control, SystemClock())
+    task = asyncio.create_task(directory.run())
+    [key] = await asyncio.to_thread(lambda: finish([start(MAKE_KEYS, url, "1")]))
+    await until(lambda: directory.find_key(key) is not None)
+    await asyncio.to_thread(lambda: finish([start(REVOKE, url, key)]))
+    await until(lambda: getattr(directory.find_key(key), "revoked_at", None) is not None)
+    directory.stop()
+    await task
+    control.close()
