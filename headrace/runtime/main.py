@@ -61,7 +61,7 @@ def build_cli() -> App:
 def main() -> int:
     """Run `headrace` with this process's arguments; returns the exit code."""
     try:
-        return int(build_cli()() or 0)
+        return int(build_cli()(sys.argv[1:]) or 0)
     except HeadraceError as error:
         sys.stderr.write(f"headrace: {error}\n")
         return _exit_code(error)
