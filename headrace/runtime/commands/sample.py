@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 
 from headrace.runtime.clock import SystemClock
+from headrace.runtime.moments import parse_moment
 from headrace.runtime.sampling import make_samples
 from headrace.schemas.errors import HeadraceError
 
@@ -36,7 +37,6 @@ def sample(
 
 def _moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_moment(text)
     except ValueError as error:
         raise HeadraceError(f"--end {text!r} is no ISO 8601 time, such as 2026-01-31") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
