@@ -241,9 +241,10 @@ def _workspaces(connection: sa.Connection) -> dict[str, Workspace]:
 
 
 def _keys(connection: sa.Connection) -> list[ApiKey]:
-    owners = _workspaces(connection)
     order = (api_keys.c.created_at, api_keys.c.id)
-    rows = connection.execute(sa.select(api_keys).order_by(*order)).mappings()
+    rows = connection.execute(sa.select(api_keys).order_by(*order)).mappings().all()
+    # Workspaces after keys: PostgreSQL may show the later statement more than the earlier.
+    owners = _workspaces(connection)
     return [_key(dict(row), owners) for row in rows]
 
 

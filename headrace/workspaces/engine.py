@@ -85,7 +85,7 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
     except exc.IntegrityError:
         raise  # database.py knows what it tried to write
     except exc.DBAPIError as error:
-        raise _in_our_words(engine.url, str(error.orig)) from error
+        raise _in_our_words(engine.url, " ".join(str(error.orig).split())) from error
     except exc.TimeoutError as error:
         raise Unavailable(f"no connection to {_without_secret(engine.url)} came free") from error
 

@@ -88,7 +88,7 @@ store_users: Final = sa.Table(
 revision: Final = sa.Table(
     "revision",
     metadata,
-    sa.Column("only", sa.Integer, sa.CheckConstraint("only = 1", name="single"), primary_key=True),
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="single"), primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 """One row, raised by every transaction that changes what a snapshot shows."""

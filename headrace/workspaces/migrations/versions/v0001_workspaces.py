@@ -52,9 +52,9 @@ def upgrade() -> None:
     op.create_index("ix_store_users_workspace_id", "store_users", ["workspace_id"])
     counter = op.create_table(
         "revision",
-        sa.Column("only", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column("id", sa.Integer, nullable=False, autoincrement=False),
         sa.Column("value", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("only", name="pk_revision"),
-        sa.CheckConstraint("only = 1", name="ck_revision_single"),
+        sa.PrimaryKeyConstraint("id", name="pk_revision"),
+        sa.CheckConstraint("id = 1", name="single"),
     )
-    op.bulk_insert(counter, [{"only": 1, "value": 1}])
+    op.bulk_insert(counter, [{"id": 1, "value": 1}])
