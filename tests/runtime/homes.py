@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
+from headrace.runtime.credentials import (
+    StoreLogin,
+    read_credentials,
+    write_credentials,
+    write_processor_login,
+)
 from headrace.runtime.first_start import complete_home
-from headrace.runtime.home import open_home
+from headrace.runtime.home import Home, open_home
 from headrace.workspaces.database import ControlData
+from tests.store.server_fixture import OPERATOR, PASSWORD, PROCESSOR, StoreServer
 
 
 def make_home(root: Path, store_url: str = "http://127.0.0.1:1") -> Path:
@@ -16,3 +25,13 @@ def make_home(root: Path, store_url: str = "http://127.0.0.1:1") -> Path:
     complete_home(home, control, store_url)
     control.close()
     return root
+
+
+def point_home_at(home: Path, server: StoreServer) -> Path:
+    """Make HOME's operator and processor those of a store that a test runs."""
+    place = Home(home)
+    found = read_credentials(place)
+    operator = StoreLogin(server.url, "headrace", OPERATOR, PASSWORD)
+    write_credentials(place, msgspec.structs.replace(found, clickhouse=operator))
+    write_processor_login(place, StoreLogin(server.url, "headrace", PROCESSOR, PASSWORD))
+    return home
