@@ -69,7 +69,7 @@ class MemoryLog:
         """Put a new, empty log in this one's place; owners are revoked and assigned anew."""
         self._start_anew()
         for membership in self._memberships:
-            membership.notice_replacement()
+            membership.revoke_all()
 
     def store(self, batch: Batch, key_record: KeyRecord | None) -> None:
         """Take a batch in, whole."""
@@ -161,35 +161,37 @@ class MemoryMembership:
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._held: list[MemoryAssignment] = []
 
     async def assignments(self) -> AsyncIterator[MemoryAssignment]:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._changed.clear()
             for partition in range(len(self._log.partitions)):
+                if self._stopping.is_set():
+                    return
                 assignment = MemoryAssignment(self._log, partition)
                 self._held.append(assignment)
                 yield assignment
             await self._changed.wait()
             await self._all_released()
 
-    def notice_replacement(self) -> None:
-        """The log is another one now: end every worker; new assignments follow."""
+    def revoke_all(self) -> None:
+        """End every worker; unless this membership stops, new assignments follow."""
         for assignment in self._held:
             assignment.revoke()
         self._changed.set()
 
     async def stop(self) -> None:
-        self._stopping = True
-        self.notice_replacement()
+        self._stopping.set()
+        self.revoke_all()
         await self._all_released()
 
     async def _all_released(self) -> None:
-        for assignment in self._held:
+        held, self._held = self._held, []
+        for assignment in held:
             await assignment.released.wait()
-        self._held.clear()
 
 
 class MemoryAssignment:
@@ -241,9 +243,10 @@ class MemoryAssignment:
     def _from(self, position: int, *, max_records: int, max_bytes: int) -> list[Record]:
         found: list[Record] = []
         held_bytes = 0
-        for record in self._held.records[position - self._held.earliest :]:
+        first = position - self._held.earliest
+        for record in self._held.records[first : first + max_records]:
             held_bytes += len(record.key) + len(record.value)
-            if found and (held_bytes > max_bytes or len(found) >= max_records):
+            if found and held_bytes > max_bytes:
                 break
             found.append(record)
         return found

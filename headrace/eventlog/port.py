@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 
 
-class NewRecord(msgspec.Struct, frozen=True, gc=False):
+class NewRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A record to append. `key` decides the partition and may be any bytes."""
 
     key: bytes

@@ -1,0 +1,180 @@
+"""`log.sqlite` as its one writer sees it: rows in, settled rows out, pages given back.
+
+Every call blocks and belongs to the writer's thread; errors are SQLite's own, which
+`writer.py` judges. Nothing here knows of queues, tasks or settings.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from headrace.eventlog.port import KeyRecord
+from headrace.eventlog.sqlite.chunk import to_micros
+from headrace.eventlog.sqlite.layout import LOG_TABLES, Meta, file_identity, open_writer, read_meta
+
+CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
+"""The WAL is carried over into the file when it is longer than this."""
+_TRUNCATE_BYTES: Final = 4 * CHECKPOINT_BYTES
+_SPARE_BYTES: Final = 64 * 1024 * 1024  # free pages kept in the file for the next rush
+_STEP_SECONDS: Final = 0.005
+_DELETE_ROWS: Final = 16
+_DELETE_KEYS: Final = 256
+_VACUUM_PAGES: Final = 512
+
+
+class NewChunk(msgspec.Struct, frozen=True, gc=False):
+    """A batch to store: how many records, and its body as `chunk.py` frames it."""
+
+    count: int
+    body: bytes
+
+
+class LogFile:
+    """The open file. Make it with `LogFile.open`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._path = path
+        self._identity = file_identity(path)
+        self._wal = path.with_name(path.name + "-wal")
+        self._written_bytes = CHECKPOINT_BYTES  # unknown: what is left of the last run
+        self.committing = False
+        self.meta: Meta = read_meta(connection, path)
+        (self._page_bytes,) = self._row("PRAGMA page_size")
+        row = self._row("SELECT max(seq) FROM sqlite_sequence WHERE name = 'chunks'")
+        self._last_position: int = row[0] or 0
+
+    @classmethod
+    def open(cls, path: Path, *, now: datetime) -> LogFile:
+        """Open the file; a new one is made with `now` as its creation time."""
+        connection = open_writer(path, LOG_TABLES, created_at=to_micros(now))
+        try:
+            return cls(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def append(self, chunks: Sequence[NewChunk], keys: Sequence[KeyRecord], now: datetime) -> None:
+        """Store chunks and keys in one transaction, on the disk when it returns.
+
+        If it raises, `committing` says whether it may have taken effect all the same.
+        """
+        self.committing = False
+        position, rows = self._last_position, []
+        for chunk in chunks:
+            first, position = position + 1, position + chunk.count
+            rows.append((position, first, to_micros(now), len(chunk.body), chunk.body))
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?)", rows)
+        if keys:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO keys VALUES (?, ?, ?)",
+                [(key.key, key.value, to_micros(key.expires_at)) for key in keys],
+            )
+        self.committing = True
+        self._connection.execute("COMMIT")
+        self._last_position = position
+        self._note_written(sum(len(chunk.body) for chunk in chunks))
+
+    def roll_back(self) -> None:
+        """Undo what a failed call left open."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def delete_settled(self, before: int) -> bool:
+        """A few ms of deleting chunks that lie wholly before a position; True if more remain."""
+        return self._delete(
+            "DELETE FROM chunks WHERE last_position IN (SELECT last_position FROM chunks "
+            "WHERE last_position < ? ORDER BY last_position LIMIT ?)",
+            before,
+            _DELETE_ROWS,
+        )
+
+    def delete_expired_keys(self, now: datetime) -> bool:
+        """A few ms of deleting expired keys; True if more remain."""
+        return self._delete(
+            "DELETE FROM keys WHERE key IN (SELECT key FROM keys "
+            "WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+            to_micros(now),
+            _DELETE_KEYS,
+        )
+
+    def give_pages_back(self) -> bool:
+        """Shorten the file by some free pages if it has many; True if more remain."""
+        if self.free_bytes() <= _SPARE_BYTES:
+            return False
+        self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        self._note_written(_VACUUM_PAGES * self._page_bytes)
+        return self.free_bytes() > _SPARE_BYTES
+
+    def checkpoint(self, *, truncate: bool = False) -> bool:
+        """Carry the WAL over into the file; False if readers kept it from being complete.
+
+        With `truncate` the WAL is emptied too, which waits a moment for readers.
+        """
+        mode = "TRUNCATE" if truncate else "PASSIVE"
+        busy, frames, carried = self._row(f"PRAGMA wal_checkpoint({mode})")
+        self._written_bytes = 0
+        return not busy and frames == carried
+
+    def checkpoint_if_due(self) -> None:
+        """Keep the WAL near `CHECKPOINT_BYTES`.
+
+        Once carried over it is written from its start again, if no reader is in it just then;
+        one that has grown long for that reason is emptied, which waits a moment for readers.
+        """
+        if self._written_bytes >= CHECKPOINT_BYTES:
+            self.checkpoint(truncate=self.wal_bytes() > _TRUNCATE_BYTES)
+
+    def used_bytes(self) -> int:
+        """Bytes that rows take, and a WAL longer than it should be."""
+        (pages,) = self._row("PRAGMA page_count")
+        overlong = max(0, self.wal_bytes() - _TRUNCATE_BYTES)
+        return int(pages) * self._page_bytes - self.free_bytes() + overlong
+
+    def free_bytes(self) -> int:
+        """Bytes of the file that are free for new rows."""
+        (pages,) = self._row("PRAGMA freelist_count")
+        return int(pages) * self._page_bytes
+
+    def wal_bytes(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def holds_records(self) -> bool:
+        """Whether anything is left that retention could delete."""
+        return bool(self._row("SELECT exists(SELECT 1 FROM chunks)")[0])
+
+    def is_in_place(self) -> bool:
+        """False if the file was removed or replaced: what is written now, nobody will read."""
+        return file_identity(self._path) == self._identity
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _delete(self, statement: str, bound: int, limit: int) -> bool:
+        deadline = time.monotonic() + _STEP_SECONDS
+        deleted = limit
+        self._connection.execute("BEGIN IMMEDIATE")
+        while deleted == limit and time.monotonic() < deadline:
+            deleted = self._connection.execute(statement, (bound, limit)).rowcount
+        self._connection.execute("COMMIT")
+        self._note_written(limit * self._page_bytes)
+        return deleted == limit
+
+    def _note_written(self, content_bytes: int) -> None:
+        # SQLite does not say how long the WAL is in use; content and a few pages come near.
+        self._written_bytes += content_bytes + 4 * self._page_bytes
+
+    def _row(self, statement: str, *values: int) -> tuple[int, ...]:
+        row: tuple[int, ...] = self._connection.execute(statement, values).fetchone()
+        return row

@@ -1,0 +1,225 @@
+"""The writer's thread: group commits, and between them retention, checkpoints and mending.
+
+Owns the state of the log file: open or not, refusing or not. One loop: take what waits, commit
+it in one transaction, tell the event loop once, then do one small chore if one is due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from headrace.eventlog.sqlite.errors import RETRY_SECONDS, primary_code, translate
+from headrace.eventlog.sqlite.file import LogFile
+from headrace.eventlog.sqlite.inbox import Inbox, Pending
+from headrace.eventlog.sqlite.layout import Meta, WrongLayout
+from headrace.eventlog.sqlite.positions import read_committed
+from headrace.eventlog.sqlite.reserve import Reserve
+from headrace.runtime.clock import Clock
+from headrace.runtime.metrics import APPEND_FAILURES, APPEND_RECORDS, APPEND_SECONDS, LOG_BYTES
+from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
+
+CHORE_SECONDS: Final = 0.25
+_LOG: Final = structlog.get_logger(__name__)
+
+
+class Writer:
+    """One thread that writes one log file. `start` it, `close` it, `join` it."""
+
+    def __init__(
+        self, path: Path, *, positions: Path, clock: Clock, meta: Meta, reserve: Reserve
+    ) -> None:
+        self.inbox = Inbox()
+        self.meta = meta
+        self.used_bytes = 0
+        self.refusal: Overloaded | None = None
+        """Why nothing is taken in just now; None while the disk does what it should."""
+        self._path = path
+        self._positions = positions
+        self._clock = clock
+        self._reserve = reserve
+        self._file: LogFile | None = None
+        self._is_suspect = False
+        self._next_chore = 0.0
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+
+    def start(self, file: LogFile | None) -> None:
+        """Go; without a file, or without room for the reserve, it begins by mending."""
+        self._file = file
+        if file is None or not self._reserve.take():
+            self.refusal = Overloaded(
+                f"{self._path} cannot be written now: the disk is full or read-only",
+                retry_after=RETRY_SECONDS,
+            )
+        if file is not None:
+            self._note_used(file)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, then end."""
+        self.inbox.close()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end; False if it did not come in time."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self.inbox.is_drained:
+            group = self.inbox.take(max(0.0, self._next_chore - time.monotonic()))
+            if group:
+                self._commit(group)
+            if time.monotonic() >= self._next_chore:
+                is_unfinished = self._do_chores()
+                self._next_chore = time.monotonic() + (0 if is_unfinished else CHORE_SECONDS)
+        self._close_file()
+
+    # Commits
+
+    def _commit(self, group: Sequence[Pending]) -> None:
+        failure = self.refusal or self._try_commit(group)
+        if failure is not None:
+            APPEND_FAILURES.labels(kind=type(failure).__name__.lower()).inc()
+        else:
+            APPEND_SECONDS.observe(time.perf_counter() - group[0].handed_over)
+            APPEND_RECORDS.observe(sum(p.chunk.count for p in group if p.chunk is not None))
+        _tell(group, failure)
+        if failure is None:
+            self._tend()
+
+    def _try_commit(self, group: Sequence[Pending]) -> HeadraceError | None:
+        assert self._file is not None  # else there is a refusal
+        try:
+            self._file.append(
+                [p.chunk for p in group if p.chunk is not None],
+                [p.key_record for p in group if p.key_record is not None],
+                self._clock.now(),
+            )
+        except sqlite3.Error as error:
+            failure = translate(error, file=str(self._path), committing=self._file.committing)
+            self._break(error, failure)
+            return failure
+        except Exception as error:  # noqa: BLE001 - the loop must live, and callers must hear of it
+            _LOG.exception("log_append_failed", records=len(group))
+            self._file.roll_back()
+            return Unavailable(f"{self._path}: {type(error).__name__}: {error}")
+        return None if self._file.is_in_place() else self._leave_removed_file()
+
+    def _leave_removed_file(self) -> HeadraceError:
+        failure = Unavailable(f"{self._path} was removed or replaced while it was written")
+        self._break(failure, failure)
+        return failure
+
+    def _tend(self) -> None:
+        """What follows a commit, when nobody waits for it any more."""
+        assert self._file is not None
+        try:
+            self._note_used(self._file)
+            self._file.checkpoint_if_due()
+        except sqlite3.Error as error:
+            self._break(error, translate(error, file=str(self._path), committing=False))
+
+    # Chores
+
+    def _do_chores(self) -> bool:
+        """A few ms of whatever is due; True if there is more of it."""
+        try:
+            return self._mend() if self.refusal is not None else self._tidy(self._file)
+        except (sqlite3.Error, WrongLayout) as error:
+            self._break(error, _refuse(self._path, error))
+        except Exception:  # noqa: BLE001 - the loop must live; a chore is tried again
+            _LOG.exception("log_chore_failed", path=str(self._path))
+        return False
+
+    def _tidy(self, file: LogFile | None) -> bool:
+        assert file is not None  # else there is a refusal
+        if not file.is_in_place():
+            self._leave_removed_file()
+            return True
+        more = self._delete_settled(file)
+        more |= file.delete_expired_keys(self._clock.now())
+        more |= not more and file.give_pages_back()
+        file.checkpoint_if_due()
+        self._note_used(file)
+        return more
+
+    def _delete_settled(self, file: LogFile) -> bool:
+        if not file.holds_records():
+            return False
+        try:
+            committed = read_committed(self._positions, self.meta.log_id, 0)
+        except (sqlite3.Error, WrongLayout) as error:
+            # No reason to refuse appends: there is room until the bound says otherwise.
+            _LOG.warning("positions_not_readable", path=str(self._positions), reason=str(error))
+            return False
+        return committed is not None and file.delete_settled(committed.position)
+
+    def _mend(self) -> bool:
+        """Open again what broke, make room, and take appends again once there is some.
+
+        After a failed write or fsync nobody knows which frames of the WAL are on the disk
+        (the kernel forgets the error), so before the next append it is emptied whole.
+        """
+        if self._file is None:
+            self._file = LogFile.open(self._path, now=self._clock.now())
+            self.meta = self._file.meta
+        file = self._file
+        if not file.checkpoint(truncate=True) and self._is_suspect:
+            return False
+        self._is_suspect = False
+        more = self._tidy(file)
+        if self._reserve.take():
+            self.refusal = None
+            _LOG.info("log_writable_again", path=str(self._path))
+        return more
+
+    # State
+
+    def _break(self, error: Exception, failure: HeadraceError) -> None:
+        """Take nothing in until `_mend` succeeds; leave room for it to do so."""
+        if self.refusal is None:
+            _LOG.warning("log_not_writable", path=str(self._path), reason=str(failure))
+        self._reserve.give_up()
+        is_full = isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
+        if is_full and self._file is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._file.roll_back()
+        else:
+            self._is_suspect = True
+            self._close_file()
+        self.refusal = Overloaded(str(failure), retry_after=RETRY_SECONDS)
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(sqlite3.Error):
+                file.close()
+
+    def _note_used(self, file: LogFile) -> None:
+        self.used_bytes = file.used_bytes()
+        LOG_BYTES.set(self.used_bytes)
+
+
+def _refuse(path: Path, error: Exception) -> HeadraceError:
+    if isinstance(error, sqlite3.Error):
+        return translate(error, file=str(path), committing=False)
+    return Overloaded(str(error), retry_after=RETRY_SECONDS)
+
+
+def _tell(group: Sequence[Pending], failure: HeadraceError | None) -> None:
+    loop = group[0].outcome.get_loop()
+    with contextlib.suppress(RuntimeError):  # the loop ended meanwhile: nobody to tell
+        loop.call_soon_threadsafe(_resolve, group, failure)
+
+
+def _resolve(group: Sequence[Pending], failure: HeadraceError | None) -> None:
+    for pending in group:
+        if not pending.outcome.done():
+            pending.outcome.set_result(failure)
