@@ -12,12 +12,11 @@ from typing import Annotated, Final
 import httpx2
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from headrace.runtime import reach
-from headrace.runtime.commands.output import printable, say
+from headrace.runtime.commands.output import console, printable, say
 from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.options import HomeOption
 from headrace.runtime.store_reader import StoreReader, lines_of
@@ -98,7 +97,7 @@ def _print_rows(answer: httpx2.Response, max_rows: int, started: float) -> None:
         table.add_row(*(Text(_cell(value)) for value in msgspec.json.decode(line, type=list[str])))
         shown += 1
     more = sum(1 for _ in lines)
-    Console(highlight=False).print(table)
+    console().print(table)
     seconds = time.perf_counter() - started
     if more:
         say(f"The first {shown:,} of {shown + more:,} rows; --max-rows or --format shows the rest.")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.runtime import reach
-from headrace.runtime.commands.output import printable
+from headrace.runtime.commands.output import console, printable
 from headrace.runtime.options import HomeOption
 from headrace.runtime.sending.delivery import SendingEnded
 from headrace.runtime.sending.importing import Options, send_all
@@ -118,7 +118,7 @@ def _print_summary(summary: Summary) -> None:
     table.add_row("unreadable lines", f"{summary.unreadable:,}")
     _add_reasons(table, summary.unreadable_by)
     table.add_row("seconds", f"{summary.seconds:,.1f}", f"{rate:,.0f} events/s")
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def _add_reasons(table: Table, reasons: dict[str, Reason]) -> None:
