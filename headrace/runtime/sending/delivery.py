@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import random
 import ssl
 import time
@@ -31,6 +32,8 @@ from headrace.schemas.errors import HeadraceError
 
 ENDPOINT: Final = "/v1/batch/events"
 _COMPRESSION_LEVEL: Final = 3
+_SHORTEST_WAIT_SECONDS: Final = 0.1
+"""Whoever says "at once" and refuses again is not asked without a pause."""
 
 
 class SendingEnded(HeadraceError):
@@ -74,7 +77,7 @@ class Gate:
     def close(self, seconds: float, reason: str) -> None:
         """Nobody passes for so long."""
         self._open_at = max(self._open_at, time.monotonic() + seconds)
-        self._notice(f"{reason}: going on in {seconds:.0f} s")
+        self._notice(f"{reason}: going on in {math.ceil(seconds)} s")
 
     async def wait(self) -> None:
         """Return when the gate is open."""
@@ -144,7 +147,7 @@ class Delivery:
                     assert_never(verdict)
 
     async def _hold(self, later: Later) -> None:
-        seconds = 1.0 if later.seconds is None else later.seconds
+        seconds = 1.0 if later.seconds is None else max(later.seconds, _SHORTEST_WAIT_SECONDS)
         if later.everyone:
             self._gate.close(seconds, later.reason)
         else:
