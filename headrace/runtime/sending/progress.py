@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
@@ -59,7 +58,7 @@ def watch(source: Source, console: Console) -> Iterator[Watch]:
     if by_bytes:
         columns += [BarColumn(), DownloadColumn(), TimeRemainingColumn()]
     else:
-        columns += [MofNCompleteColumn(), TextColumn("events")]
+        columns.append(TextColumn("{task.completed:,.0f} events"))
     columns.append(TextColumn("[yellow]{task.fields[notice]}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(escape(source.name), total=source.size if by_bytes else None, notice="")
