@@ -1,0 +1,225 @@
+"""Reading request bodies: bounded each by itself, bounded all together, bounded in time.
+
+Owns what a body may weigh and how much of all bodies is held at once. Every request that holds
+a body does so through `Budget.hold()` until its events are in the log. Decompression is
+`compression.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from headrace.collector.answers import (
+    OVERLOADED,
+    TOO_LARGE,
+    TOO_SLOW,
+    WRONG_MEDIA,
+    Refusal,
+    retry_after,
+)
+from headrace.collector.compression import TooMuch, decompress, encoding_of
+from headrace.collector.requests import Incoming
+from headrace.runtime.metrics import BYTES_IN_FLIGHT
+from headrace.schemas.records import MAX_BODY_BYTES
+
+WAIT_SECONDS: Final = 2.0
+"""How long a request waits for room before it is told to come back."""
+
+_MAX_WAITING: Final = 64
+_SMALL_BYTES: Final = 256 * 1024
+_USUAL_RATIO: Final = 8
+"""Product events shrink to an eighth when compressed; room for it is taken beforehand."""
+_COMPRESSED_SLACK_BYTES: Final = 64 * 1024
+_JSON_TYPES: Final = frozenset({"", "application/json", "text/json", "text/plain"})
+
+Aside = Callable[..., Awaitable[Any]]
+"""Runs a function with arguments where it does not hold up other requests."""
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole: nobody is left to answer."""
+
+
+class Budget:
+    """The bytes all requests together may hold."""
+
+    def __init__(self, max_bytes: int, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        self.max_bytes = max_bytes
+        self.used = 0
+        self._wait_seconds = wait_seconds
+        self._holders: dict[Held, None] = {}
+        self._waiting: deque[tuple[asyncio.Future[None], Held, int]] = deque()
+
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """What one request holds; all of it is given back at the end."""
+        held = Held(self)
+        self._holders[held] = None
+        try:
+            yield held
+        finally:
+            del self._holders[held]
+            held.resize(0)
+
+    def fits(self, held: Held, count: int) -> bool:
+        """Whether `count` more bytes may be held.
+
+        The request that began first is never refused: were all of them held up half-way, none
+        would end and give its room back.
+        """
+        return self.used + count <= self.max_bytes or next(iter(self._holders)) is held
+
+    def change(self, count: int) -> None:
+        self.used += count
+        BYTES_IN_FLIGHT.set(self.used)
+        if count < 0:
+            self._wake()
+
+    async def wait_for(self, held: Held, count: int) -> None:
+        """Wait for room, first come first served; raises `Refusal` after a moment."""
+        if len(self._waiting) >= _MAX_WAITING:
+            raise _overloaded()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, held, count))
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await turn
+        except TimeoutError:
+            raise _overloaded() from None
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn, held, count = self._waiting[0]
+            if turn.done():
+                self._waiting.popleft()
+                continue
+            if not self.fits(held, count):
+                return
+            self._waiting.popleft()
+            turn.set_result(None)
+            held.size += count
+            self.change(count)
+
+
+class Held:
+    """The bytes one request holds."""
+
+    __slots__ = ("_budget", "size")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    async def grow(self, count: int) -> None:
+        """Hold `count` more, after a wait if need be."""
+        if self._budget.fits(self, count):
+            self.resize(self.size + count)
+        else:
+            await self._budget.wait_for(self, count)
+
+    def try_grow(self, count: int) -> None:
+        """Hold `count` more now or raise `Refusal`."""
+        if not self._budget.fits(self, count):
+            raise _overloaded()
+        self.resize(self.size + count)
+
+    def resize(self, size: int) -> None:
+        """Hold this much from now on."""
+        change, self.size = size - self.size, size
+        self._budget.change(change)
+
+
+async def read_body(
+    request: Incoming, held: Held, *, timeout_seconds: float, aside: Aside
+) -> bytes:
+    """The whole body, decompressed; raises `Refusal`, or `ClientGone`."""
+    _check_type(request.text(b"content-type"))
+    encoding = encoding_of(request.text(b"content-encoding"))
+    max_bytes = MAX_BODY_BYTES + (_COMPRESSED_SLACK_BYTES if encoding else 0)
+    length = request.text(b"content-length")
+    if length.isdecimal() and int(length[:20]) > max_bytes:
+        raise _too_large()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            body = await _collect(request, held, max_bytes)
+    except TimeoutError:
+        raise Refusal(
+            TOO_SLOW,
+            f"the body was not there within {timeout_seconds:g} s; send it faster or smaller",
+            headers=[(b"connection", b"close")],
+        ) from None
+    return await _opened(encoding, body, held, aside) if encoding else body
+
+
+async def _collect(request: Incoming, held: Held, max_bytes: int) -> bytes:
+    first, last = await _next_chunk(request)
+    await held.grow(len(first))
+    if last and len(first) <= max_bytes:
+        return first
+    body = bytearray(first)
+    del first
+    while not last and len(body) <= max_bytes:
+        chunk, last = await _next_chunk(request)
+        await held.grow(len(chunk))
+        body += chunk
+    if len(body) > max_bytes:
+        raise _too_large()
+    return bytes(body)
+
+
+async def _next_chunk(request: Incoming) -> tuple[bytes, bool]:
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message.get("body", b""), not message.get("more_body", False)
+
+
+async def _opened(encoding: str, data: bytes, held: Held, aside: Aside) -> bytes:
+    compressed = len(data)
+    expected = min(MAX_BODY_BYTES, compressed * _USUAL_RATIO)
+    await held.grow(expected)
+    try:
+        if compressed > _SMALL_BYTES:
+            body: bytes = await aside(decompress, encoding, data, MAX_BODY_BYTES)
+        else:
+            body = decompress(encoding, data, MAX_BODY_BYTES)
+    except TooMuch:
+        raise _too_large() from None
+    held.try_grow(max(0, len(body) - expected))
+    held.resize(len(body))
+    return body
+
+
+def _check_type(header: str) -> None:
+    kind, _, parameters = header.partition(";")
+    kind = kind.strip().lower()
+    charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip(" \"'")
+    if kind in _JSON_TYPES or kind.endswith("+json"):
+        if charset in ("", "utf-8", "utf8", "us-ascii"):
+            return
+        raise Refusal(WRONG_MEDIA, f"the charset {charset[:40]!r} is not taken; send UTF-8")
+    raise Refusal(
+        WRONG_MEDIA,
+        f"Content-Type {kind[:60]!r} is not taken; send JSON as application/json",
+        headers=[(b"accept", b"application/json")],
+    )
+
+
+def _too_large() -> Refusal:
+    return Refusal(
+        TOO_LARGE,
+        f"the body is over {MAX_BODY_BYTES:,} bytes (10 MiB), counted after decompression; "
+        "send fewer events at once",
+    )
+
+
+def _overloaded() -> Refusal:
+    return Refusal(
+        OVERLOADED,
+        "the collector holds as many bodies as it may; nothing was stored, retry shortly",
+        headers=[retry_after(1)],
+    )

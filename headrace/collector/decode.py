@@ -1,0 +1,298 @@
+"""Bytes into events: which elements of a body are events, and why the others are not.
+
+Owns the hot path (one typed decode of the whole batch, properties as raw bytes) and the slow
+path (each element by itself), which takes over when anything at all is odd. Both build events
+with the same code, so that they cannot differ. What the rules are is `reasons.py`,
+`timestamps.py` and `properties.py`; repairs of the text are `json_text.py`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from headrace.collector import reasons
+from headrace.collector.answers import (
+    INVALID_JSON,
+    MISSING_EVENTS,
+    NO_EVENTS,
+    TOO_MANY_EVENTS,
+    WRONG_SHAPE,
+    Refusal,
+    Rejection,
+    refuse_event,
+)
+from headrace.collector.json_text import cut_depths, invalid_utf8_at, replace_lone_surrogates
+from headrace.collector.properties import are_good, explain_properties
+from headrace.collector.reasons import BadEvent
+from headrace.collector.timestamps import explain_timestamp, read_timestamp
+from headrace.schemas.records import (
+    EMPTY_PROPERTIES,
+    MAX_EVENT_CHARACTERS,
+    MAX_EVENTS_PER_REQUEST,
+    MAX_ID_CHARACTERS,
+)
+
+_Name = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_CHARACTERS)]
+_Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
+_NULL: Final = Raw(b"null")
+_ABSENT: Final = Raw(b"")
+
+
+class _Sent(Struct, gc=False):
+    """An event as the hot path decodes it. Unknown fields are ignored, of equal keys the last
+    counts."""
+
+    event: _Name
+    timestamp: str
+    user_id: _Id | None = None
+    anonymous_id: _Id | None = None
+    properties: Raw = EMPTY_PROPERTIES
+
+
+class _SentBatch(Struct, gc=False):
+    events: list[_Sent]
+
+
+class _Loose(Struct, gc=False):
+    """An event with anything in its fields: what the slow path looks at."""
+
+    event: Raw = _ABSENT
+    timestamp: Raw = _ABSENT
+    user_id: Raw = _ABSENT
+    anonymous_id: Raw = _ABSENT
+    properties: Raw = _ABSENT
+
+
+# One slot more than a batch may have: what lies beyond is checked to be JSON and takes no
+# memory, where a list of a 10 MiB body's elements could take 300 MiB.
+_SLOTS: Final = [f"e{index}" for index in range(MAX_EVENTS_PER_REQUEST + 1)]
+_Elements: Final = msgspec.defstruct(
+    "_Elements",
+    [(slot, Raw, msgspec.field(default=_ABSENT)) for slot in _SLOTS],
+    array_like=True,
+    gc=False,
+)
+_LooseBatch: Final = msgspec.defstruct("_LooseBatch", [("events", _Elements)], gc=False)
+_MANY_OBJECTS: Final = 20 * MAX_EVENTS_PER_REQUEST
+
+_decode_one: Final = msgspec.json.Decoder(_Sent).decode
+_decode_batch: Final = msgspec.json.Decoder(_SentBatch).decode
+_decode_loose: Final = msgspec.json.Decoder(_Loose).decode
+_decode_loose_batch: Final = msgspec.json.Decoder(_LooseBatch).decode
+_decode_raw: Final = msgspec.json.Decoder(Raw).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
+_OFFSET: Final = re.compile(r" \(byte (\d+)\)$")
+
+
+class Event(Struct, frozen=True, gc=False):
+    """A good event: checked, the time in UTC, properties the client's bytes."""
+
+    event: str
+    timestamp: datetime
+    user_id: str | None
+    anonymous_id: str | None
+    properties: Raw
+
+
+class Decoded(Struct, frozen=True, gc=False):
+    """What a body holds: good events at their indexes, and the rejections of the others."""
+
+    events: Sequence[Event]
+    indexes: Sequence[int]
+    rejections: Sequence[Rejection] = ()
+
+
+def read_batch(body: bytes) -> Decoded:
+    """The events of `{"events": […]}`. Raises `Refusal` when the body is refused whole."""
+    body = _checked_text(body)
+    if body.count(b"{") > _MANY_OBJECTS:
+        return _read_slowly(body)
+    try:
+        sent = _decode_batch(body).events
+    except (msgspec.DecodeError, RecursionError):
+        return _read_slowly(body)
+    if not 0 < len(sent) <= MAX_EVENTS_PER_REQUEST:
+        raise _wrong_count(len(sent))
+    events = []
+    for one in sent:
+        event = _checked(one)
+        if event is None:
+            return _read_slowly(body)
+        events.append(event)
+    return Decoded(events, range(len(events)))
+
+
+def read_event(body: bytes) -> Decoded:
+    """The one event that the body is. Raises `Refusal` when it is none."""
+    body = _checked_text(body)
+    judged = _quickly(body) or judge(bytes(_within_depth(body, _decode_raw)))
+    if isinstance(judged, BadEvent):
+        raise refuse_event(judged)
+    return Decoded([judged], range(1))
+
+
+def _read_slowly(body: bytes) -> Decoded:
+    """Each element by itself: the good ones are taken, the others get their reason."""
+    events: list[Event] = []
+    indexes: list[int] = []
+    rejections: list[Rejection] = []
+    for index, element in enumerate(_elements(body)):
+        match judge(element):
+            case Event() as event:
+                events.append(event)
+                indexes.append(index)
+            case BadEvent(code, field, reason):
+                rejections.append(Rejection(index, reason, code.value, field))
+    return Decoded(events, indexes, rejections)
+
+
+def _checked(sent: _Sent) -> Event | None:
+    """The event if every rule is kept. Runs for every event: 0.9 µs, half of it the time."""
+    timestamp = read_timestamp(sent.timestamp)
+    if timestamp is None or (sent.user_id is None and sent.anonymous_id is None):
+        return None
+    properties = sent.properties
+    raw = bytes(properties)
+    if not are_good(raw):
+        if raw != b"null":
+            return None
+        properties = EMPTY_PROPERTIES
+    return Event(sent.event, timestamp, sent.user_id, sent.anonymous_id, properties)
+
+
+def judge(element: bytes) -> Event | BadEvent:
+    """One element of a batch, by itself: the event, or why it is none."""
+    return _quickly(element) or _explain(element)
+
+
+def _quickly(element: bytes) -> Event | None:
+    try:
+        return _checked(_decode_one(element))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _explain(element: bytes) -> Event | BadEvent:
+    """What is wrong with the element; nothing, if only an earlier duplicate of a key was."""
+    try:
+        loose = _decode_loose(element)
+    except msgspec.ValidationError:
+        return reasons.not_an_object(element)
+    sent = _Sent("", "")
+    for field, longest in (
+        ("event", MAX_EVENT_CHARACTERS),
+        ("timestamp", None),
+        ("user_id", MAX_ID_CHARACTERS),
+        ("anonymous_id", MAX_ID_CHARACTERS),
+    ):
+        text = _text(field, bytes(getattr(loose, field)), longest)
+        if isinstance(text, BadEvent):
+            return text
+        setattr(sent, field, text)
+    if sent.user_id is None and sent.anonymous_id is None:
+        return reasons.missing_id()
+    if loose.properties not in (_ABSENT, _NULL):
+        bad = explain_properties(bytes(loose.properties))
+        if bad is not None:
+            return bad
+        sent.properties = loose.properties
+    return _checked(sent) or explain_timestamp(sent.timestamp)
+
+
+def _text(field: str, raw: bytes, longest: int | None) -> str | BadEvent | None:
+    """The string in a field, None where an id is absent, or what is wrong with it."""
+    required = field in ("event", "timestamp")
+    if not raw:
+        return reasons.missing(field) if required else None
+    if raw == b"null" and not required:
+        return None
+    if raw[:1] != b'"':
+        return reasons.wrong_type(field, "a string", raw)
+    text = _decode_text(raw)
+    if longest is not None and not 0 < len(text) <= longest:
+        return reasons.wrong_length(field, len(text), longest)
+    return text
+
+
+def elements_of(body: bytes) -> list[bytes]:
+    """The elements of `{"events": […]}` as bytes. Raises `Refusal`."""
+    return _elements(_checked_text(body))
+
+
+def _elements(body: bytes) -> list[bytes]:
+    try:
+        batch: Any = _within_depth(body, _decode_loose_batch)
+    except msgspec.ValidationError as error:
+        raise _wrong_shape(str(error)) from error
+    slots = (getattr(batch.events, slot) for slot in _SLOTS)
+    elements = [bytes(raw) for raw in slots if raw]
+    if not 0 < len(elements) <= MAX_EVENTS_PER_REQUEST:
+        raise _wrong_count(len(elements))
+    return elements
+
+
+def _within_depth(body: bytes, decode: Callable[[bytes], Any]) -> Any:
+    """Decode a body however deep it nests; raises `Refusal` if it is not JSON."""
+    try:
+        return _strictly(body, decode)
+    except RecursionError:
+        return _strictly(cut_depths(body), decode, offsets_hold=False)
+
+
+def _strictly(body: bytes, decode: Callable[[bytes], Any], *, offsets_hold: bool = True) -> Any:
+    try:
+        return decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        raise _not_json(body, str(error), offsets_hold=offsets_hold) from error
+
+
+def _checked_text(body: bytes) -> bytes:
+    if not body or body.isspace():
+        raise Refusal(INVALID_JSON, "the body is empty; send JSON")
+    if body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise Refusal(
+            INVALID_JSON,
+            "the body starts with a byte order mark (byte 0); send UTF-8 JSON without one",
+        )
+    at = invalid_utf8_at(body)
+    if at is not None:
+        raise Refusal(INVALID_JSON, f"the body is not UTF-8: byte 0x{body[at]:02x} at byte {at}")
+    return replace_lone_surrogates(body)
+
+
+def _not_json(body: bytes, trouble: str, *, offsets_hold: bool) -> Refusal:
+    found = _OFFSET.search(trouble)
+    if found is None:
+        return Refusal(
+            INVALID_JSON, f"the body is not JSON: it ends too early, at byte {len(body)}"
+        )
+    what = trouble[: found.start()].removeprefix("JSON is malformed: ")
+    where = f" at byte {found[1]}" if offsets_hold else ", beside what nests too deep"
+    return Refusal(INVALID_JSON, f"the body is not JSON: {what}{where}")
+
+
+def _wrong_shape(trouble: str) -> Refusal:
+    wanted = f'send {{"events": […]}} with 1 to {MAX_EVENTS_PER_REQUEST:,} events'
+    if "missing required field" in trouble:
+        return Refusal(MISSING_EVENTS, f"the body has no `events`; {wanted}")
+    got = trouble.partition("got `")[2].partition("`")[0]
+    where = "`events`" if "$.events" in trouble else "the body"
+    return Refusal(WRONG_SHAPE, f"{where} must not be of type {got}; {wanted}")
+
+
+def _wrong_count(count: int) -> Refusal:
+    if count == 0:
+        return Refusal(NO_EVENTS, f"`events` is empty; send 1 to {MAX_EVENTS_PER_REQUEST:,}")
+    many = f"{count:,}" if count > MAX_EVENTS_PER_REQUEST + 1 else "too many"
+    return Refusal(
+        TOO_MANY_EVENTS,
+        f"`events` holds {many} events; at most {MAX_EVENTS_PER_REQUEST:,} are taken at once",
+    )

@@ -1,0 +1,159 @@
+"""The two endpoints that take events: `POST /v1/events` and `POST /v1/batch/events`.
+
+Owns what follows the body: decode → idempotency → append → answer. What comes before is
+`intake.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from headrace.collector.answers import (
+    OTHER_BODY,
+    STILL_RUNNING,
+    Answer,
+    BatchAnswered,
+    EventAccepted,
+    Refusal,
+    Rejection,
+    ok,
+    retry_after,
+)
+from headrace.collector.bodies import Held
+from headrace.collector.decode import Decoded, read_batch, read_event
+from headrace.collector.event_ids import RequestIds
+from headrace.collector.idempotency import (
+    FORGOTTEN_AFTER,
+    Asked,
+    First,
+    Kept,
+    Mismatch,
+    Replay,
+    Running,
+    asked_of,
+    read_key,
+)
+from headrace.collector.intake import Endpoint, appended, count_refused, record_headers
+from headrace.collector.records import make_records
+from headrace.collector.requests import Incoming
+from headrace.eventlog.port import Batch
+from headrace.runtime.metrics import IDEMPOTENCY_DECISIONS
+from headrace.schemas.records import MARK_RETRY, Header
+from headrace.workspaces.port import ApiKey, Scope
+
+_REPLAYED: Final = (b"idempotent-replayed", b"true")
+
+
+class Sent(msgspec.Struct):
+    """The events of one request on their way into the log."""
+
+    workspace_id: str
+    decoded: Decoded
+    headers: Mapping[str, bytes]
+    now: datetime
+
+    def may_be_forgotten(self) -> bool:
+        """Whether the first event is so old that a first try's key may be forgotten already."""
+        events = self.decoded.events
+        return bool(events) and self.now - events[0].timestamp > FORGOTTEN_AFTER
+
+    def into_batch(self, event_ids: Sequence[str], *, marked: bool = False) -> Batch:
+        """The records. The events, and with them the body they are views of, are let go:
+        held during the append they would double what a request weighs."""
+        records = make_records(self.decoded.events, event_ids, self.workspace_id, self.now)
+        self.decoded = msgspec.structs.replace(self.decoded, events=())
+        mark = {Header.MARK: MARK_RETRY} if marked else {}
+        return Batch(records, {**self.headers, **mark})
+
+
+class EventsEndpoint(Endpoint):
+    """What single events and batches share; they differ in how they read and what they say."""
+
+    scope_needed = Scope.INGEST
+    name: ClassVar[str]
+    read: Callable[[bytes], Decoded]
+
+    def say(self, event_ids: Sequence[str], rejections: Sequence[Rejection]) -> Any:
+        """The body of a success."""
+        raise NotImplementedError
+
+    async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
+        body = await self.body_of(request, held)
+        decoded: Decoded = await self.decoded(self.read, body)
+        count_refused(decoded.rejections)
+        workspace_id = key.workspace.id
+        sent = Sent(workspace_id, decoded, record_headers(request), self.shared.clock.now())
+        header = request.headers.get(b"idempotency-key")
+        asked = header and asked_of(workspace_id, self.name, read_key(header), body)
+        del body, decoded
+        return await (self._take_keyed(sent, asked) if asked else self._take_once(sent))
+
+    async def _take_once(self, sent: Sent) -> Answer:
+        event_ids = self.shared.ids.make(len(sent.decoded.events), sent.now)
+        batch = sent.into_batch(event_ids)
+        if batch.records:
+            await appended(self.shared.log.append(batch), len(batch.records))
+        return ok(self.say(event_ids, sent.decoded.rejections))
+
+    async def _take_keyed(self, sent: Sent, asked: Asked) -> Answer:
+        claimed = await self.shared.keys.claim(asked, sent.now)
+        ids = RequestIds(asked.key, asked.digest)
+        match claimed:
+            case First():
+                return await self._take_first(sent, claimed, ids)
+            case Replay(kept):
+                IDEMPOTENCY_DECISIONS.labels("replayed").inc()
+                return ok(self.say(ids.at(kept.indexes()), kept.rejections), [_REPLAYED])
+            case Running():
+                IDEMPOTENCY_DECISIONS.labels("running").inc()
+                raise Refusal(
+                    STILL_RUNNING,
+                    "the first request with this Idempotency-Key still runs; retry in 1 s",
+                    headers=[retry_after(1)],
+                )
+            case Mismatch():
+                IDEMPOTENCY_DECISIONS.labels("mismatch").inc()
+                raise Refusal(
+                    OTHER_BODY,
+                    "this Idempotency-Key was used with another body within 24 hours; "
+                    "use a new key for a new request",
+                )
+
+    async def _take_first(self, sent: Sent, first: First, ids: RequestIds) -> Answer:
+        rejections = sent.decoded.rejections
+        try:
+            marked = first.marked or sent.may_be_forgotten()
+            event_ids = ids.at(sent.decoded.indexes)
+            batch = sent.into_batch(event_ids, marked=marked)
+            kept = Kept(first.asked.digest, len(event_ids), rejections)
+        except BaseException:
+            self.shared.keys.release(first)
+            raise
+        IDEMPOTENCY_DECISIONS.labels("marked" if marked else "first").inc()
+        appending = self.shared.keys.append(first, batch, kept, sent.now)
+        await appended(appending, len(batch.records))
+        return ok(self.say(event_ids, rejections))
+
+
+class EventEndpoint(EventsEndpoint):
+    """`POST /v1/events`."""
+
+    name = "/v1/events"
+    read = staticmethod(read_event)
+
+    def say(self, event_ids: Sequence[str], _rejections: Sequence[Rejection]) -> EventAccepted:
+        return EventAccepted(event_ids[0])
+
+
+class BatchEndpoint(EventsEndpoint):
+    """`POST /v1/batch/events`."""
+
+    name = "/v1/batch/events"
+    read = staticmethod(read_batch)
+
+    def say(self, event_ids: Sequence[str], rejections: Sequence[Rejection]) -> BatchAnswered:
+        return BatchAnswered(len(event_ids), len(rejections), event_ids, rejections)

@@ -1,0 +1,52 @@
+"""Whether the collector lives, whether it is ready, and its metrics.
+
+`/livez` answers as long as the event loop turns; `/readyz` says whether requests would be taken
+now. A log that is full makes the collector not ready, but it goes on answering (503) and
+recovers by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+
+from headrace.collector.answers import NOT_READY, OK, Answer, encode, ok
+
+Checks = Mapping[str, Callable[[], bool]]
+_METRICS_TYPE: Final = CONTENT_TYPE_LATEST.encode()
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer of `/livez` and `/readyz`; `checks` with `?verbose`, or when one fails."""
+
+    status: str
+    checks: dict[str, bool] = {}
+
+
+async def livez(_request: Request) -> Answer:
+    """`GET /livez`."""
+    return ok(Health("ok"))
+
+
+async def metrics(_request: Request) -> Answer:
+    """`GET /metrics`, in Prometheus' text format."""
+    return Answer(OK, generate_latest(), media_type=_METRICS_TYPE)
+
+
+class Readiness:
+    """`GET /readyz`."""
+
+    def __init__(self, checks: Checks) -> None:
+        self._checks = checks
+
+    async def answer(self, request: Request) -> Answer:
+        """200 if every check holds, else 503 with those that do not."""
+        results = {name: check() for name, check in self._checks.items()}
+        ready = all(results.values())
+        shown = results if not ready or "verbose" in request.query_params else {}
+        body = Health("ok" if ready else "not ready", shown)
+        return Answer(OK if ready else NOT_READY.status, encode(body))

@@ -1,0 +1,163 @@
+"""The way of a request through the collector, up to the body.
+
+Owns the order key → rate limit → size, and the one place where a refusal becomes an answer.
+What happens to the body is the endpoints' (`events.py`, `replay.py`); they end in `append`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from typing import Any, ClassVar, Final
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from headrace.collector.answers import (
+    BAD_EVENT,
+    LIMITED,
+    OVERLOADED,
+    UNAVAILABLE,
+    Answer,
+    Refusal,
+    Rejection,
+    retry_after,
+)
+from headrace.collector.authentication import Authentication, check_scope
+from headrace.collector.bodies import Budget, ClientGone, Held, read_body
+from headrace.collector.event_ids import UlidMaker
+from headrace.collector.idempotency import KeyStore
+from headrace.collector.limiting import WINDOW_SECONDS, Limiter
+from headrace.collector.requests import Incoming
+from headrace.eventlog.port import Appender
+from headrace.runtime.clock import Clock
+from headrace.runtime.metrics import EVENTS_ACCEPTED, EVENTS_REFUSED, LIMITER_DECISIONS
+from headrace.schemas.errors import Overloaded, Unavailable
+from headrace.schemas.records import Header
+from headrace.workspaces.port import ApiKey, Workspace
+from headrace.workspaces.port import Scope as KeyScope
+
+_LARGE_BYTES: Final = 1024 * 1024
+_TRACEPARENT_BYTES: Final = 55
+_UNAVAILABLE_RETRY_SECONDS: Final = 2
+_BAD_EVENTS: Final = frozenset(BAD_EVENT.values())
+_ALLOWED: Final = LIMITER_DECISIONS.labels("allowed")
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What all endpoints that take events work with."""
+
+    log: Appender
+    keys: KeyStore
+    authentication: Authentication
+    limiter: Limiter
+    budget: Budget
+    ids: UlidMaker
+    clock: Clock
+    executor: Executor
+    requests_per_minute: int
+    body_timeout_seconds: float
+
+    async def aside(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run what takes long in the one thread for it: other requests get their turns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, function, *arguments)
+
+
+class Endpoint:
+    """An ASGI application: one way to send events."""
+
+    scope_needed: ClassVar[KeyScope]
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Incoming(scope, receive)
+        try:
+            answer = await self._answer(request)
+        except Refusal as refusal:
+            if refusal.problem in _BAD_EVENTS:
+                EVENTS_REFUSED.labels(refusal.problem.error).inc()
+            answer = refusal.answer()
+        except ClientGone:
+            return
+        await answer(scope, receive, send)
+
+    async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
+        """Everything from the body on; what it weighs is counted in `held`."""
+        raise NotImplementedError
+
+    async def body_of(self, request: Incoming, held: Held) -> bytes:
+        """The whole body, decompressed."""
+        shared = self.shared
+        return await read_body(
+            request, held, timeout_seconds=shared.body_timeout_seconds, aside=shared.aside
+        )
+
+    async def decoded(self, read: Callable[[bytes], Any], body: bytes) -> Any:
+        """What `read` makes of the body."""
+        return await self.shared.aside(read, body) if len(body) > _LARGE_BYTES else read(body)
+
+    async def _answer(self, request: Incoming) -> Answer:
+        shared = self.shared
+        key = await shared.authentication.key_of(request, shared.clock.now())
+        limit = key.workspace.requests_per_minute or shared.requests_per_minute
+        try:
+            check_scope(key, self.scope_needed)
+        except Refusal:
+            seen = shared.limiter.look(key.workspace.id, limit, shared.clock.monotonic())
+            request.answer_headers += seen.headers()
+            raise
+        self._count(request, key.workspace, limit)
+        with shared.budget.hold() as held:
+            return await self.take(request, key, held)
+
+    def _count(self, request: Incoming, workspace: Workspace, limit: int) -> None:
+        shared = self.shared
+        decision = shared.limiter.take(workspace.id, limit, shared.clock.monotonic())
+        request.answer_headers += decision.headers()
+        if decision.allowed:
+            _ALLOWED.inc()
+        elif workspace.rate_limit_dry_run:
+            LIMITER_DECISIONS.labels("would_refuse").inc()
+        else:
+            LIMITER_DECISIONS.labels("refused").inc()
+            raise Refusal(
+                LIMITED,
+                f"the workspace's limit of {limit:,} requests in any {WINDOW_SECONDS} seconds is "
+                f"reached; retry in {decision.seconds} s, or send more events per request",
+                headers=[retry_after(decision.seconds)],
+            )
+
+
+async def appended(append: Awaitable[None], count: int) -> None:
+    """Wait for an append; raises `Refusal` (503) if it failed."""
+    try:
+        await append
+    except Overloaded as error:
+        raise Refusal(
+            OVERLOADED,
+            f"nothing was stored: {error}; retry",
+            headers=[retry_after(error.retry_after)],
+        ) from error
+    except Unavailable as error:
+        raise Refusal(
+            UNAVAILABLE,
+            f"whether it was stored is unknown: {error}; retry, best with an Idempotency-Key",
+            headers=[retry_after(_UNAVAILABLE_RETRY_SECONDS)],
+        ) from error
+    EVENTS_ACCEPTED.inc(count)
+
+
+def count_refused(rejections: Iterable[Rejection]) -> None:
+    """Count the elements of a batch that are refused in its answer."""
+    for rejection in rejections:
+        EVENTS_REFUSED.labels(rejection.code).inc()
+
+
+def record_headers(request: Incoming) -> Mapping[str, bytes]:
+    """What the records of a request carry of it: its trace."""
+    trace = request.headers.get(b"traceparent")
+    return {Header.TRACEPARENT: trace} if trace and len(trace) == _TRACEPARENT_BYTES else {}

@@ -1,0 +1,61 @@
+"""Events into records of the log: the key that decides the partition, the value that is read.
+
+Owns the record's key. A device's events and the event that links the device to a user must lie
+in one partition, hence the anonymous id first. Ids that stand for nobody would pile strangers
+up in one partition: they count as absent, and with no id left the event id spreads the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from headrace.collector.decode import Event
+from headrace.eventlog.port import NewRecord
+from headrace.schemas.nobody import is_nobody
+from headrace.schemas.records import EventValue
+
+KEY_SEPARATOR: Final = b"\x1f"
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def make_records(
+    events: Sequence[Event], event_ids: Sequence[str], workspace_id: str, received_at: datetime
+) -> list[NewRecord]:
+    """One record per event, in their order."""
+    prefix = record_prefix(workspace_id)
+    return [
+        make_record(
+            EventValue(
+                event_id=event_id,
+                workspace_id=workspace_id,
+                event=event.event,
+                timestamp=event.timestamp,
+                received_at=received_at,
+                user_id=event.user_id,
+                anonymous_id=event.anonymous_id,
+                properties=event.properties,
+            ),
+            prefix,
+        )
+        for event, event_id in zip(events, event_ids, strict=True)
+    ]
+
+
+def record_prefix(workspace_id: str) -> bytes:
+    """The workspace's part of its records' keys."""
+    return workspace_id.encode() + KEY_SEPARATOR
+
+
+def make_record(value: EventValue, prefix: bytes) -> NewRecord:
+    """The record of one event; `prefix` is `record_prefix` of its workspace."""
+    owner = value.anonymous_id
+    if is_nobody(owner):
+        owner = value.user_id
+        if is_nobody(owner):
+            owner = value.event_id
+    return NewRecord(prefix + owner.encode(), _encode(value))  # type: ignore[union-attr] # not None: is_nobody(None)

@@ -1,0 +1,74 @@
+"""When an event happened: ISO 8601 date-times into UTC, or the reason why not.
+
+Owns what is taken: the extended format (`2024-03-15T14:22:00.123+01:00`; seconds, fraction and
+offset may be absent, no offset means UTC) and the basic one (`20240315T142200Z`). Digits after
+the sixth of a fraction are cut off, never rounded: rounding could move an event into a minute,
+a month or a year in which it did not happen. `datetime.fromisoformat` alone would also take
+`…Z` followed by NUL, and read `14:22.5` as half a second past; hence the pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from headrace.collector.reasons import BadEvent, shown
+from headrace.schemas.outcomes import Code
+from headrace.schemas.records import FIRST_YEAR, LAST_YEAR
+
+_OFFSET: Final = r"(?:Z|z|[+-]\d\d(?::?\d\d)?)?"
+_PATTERN: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?" + _OFFSET + "|"
+    r"\d{8}T\d{4}(?:\d\d(?:[.,]\d+)?)?" + _OFFSET,
+    re.ASCII,
+)
+_matches: Final = _PATTERN.fullmatch
+_parse: Final = datetime.fromisoformat
+_DATE_ONLY: Final = re.compile(r"\d{4}-\d\d-\d\d|\d{8}", re.ASCII)
+_HOUR_24: Final = re.compile(r"\d{4}-?\d\d-?\d\d[Tt ]24", re.ASCII)
+_LEAP_SECOND: Final = re.compile(r"\d{4}-?\d\d-?\d\d[Tt ]\d\d:?\d\d:?60", re.ASCII)
+_LONGEST: Final = 64
+
+
+def read_timestamp(text: str) -> datetime | None:
+    """The moment in UTC, or None if it is not taken; `explain_timestamp` then says why."""
+    # 24:00 is midnight to newer Pythons and an error to older ones; we refuse it everywhere.
+    if len(text) > _LONGEST or _matches(text) is None or text[11:13] == "24":
+        return None
+    try:
+        moment = _parse(text if text[-1] != "z" else text.upper())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        elif moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if FIRST_YEAR <= moment.year <= LAST_YEAR else None
+
+
+def explain_timestamp(text: str, field: str = "timestamp") -> BadEvent:
+    """Why `read_timestamp` gave None."""
+    code, why = Code.INVALID_TIMESTAMP, "is not an ISO 8601 date-time"
+    if _DATE_ONLY.fullmatch(text):
+        why = "is a date without a time"
+    elif _HOUR_24.match(text):
+        why = "has the hour 24; write 00:00:00 of the next day"
+    elif _LEAP_SECOND.match(text):
+        why = "has a leap second; write second 59"
+    elif len(text) <= _LONGEST and _matches(text):
+        if _is_a_moment(text):
+            code = Code.TIMESTAMP_OUT_OF_RANGE
+            why = f"is outside the years {FIRST_YEAR} to {LAST_YEAR}"
+        else:
+            why = "names a day, a time or an offset that does not exist"
+    hint = "" if code is Code.TIMESTAMP_OUT_OF_RANGE else "; send, say, 2024-03-15T14:22:00Z"
+    return BadEvent(code, field, f"`{field}` {why}: {shown(text)}{hint}")
+
+
+def _is_a_moment(text: str) -> bool:
+    try:
+        _parse(text.upper())
+    except ValueError:
+        return False
+    return True
