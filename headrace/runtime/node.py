@@ -28,7 +28,7 @@ from headrace.schemas.errors import Unavailable
 
 # In the order of the data's dependence: stopped in reverse, so that the collector answers what
 # it took, the processor settles what it read, and the store is there until the end.
-GRACE_SECONDS: Final = {"store": 15.0, "processor": 10.0, "collector": 15.0}
+GRACE_SECONDS: Final = {"store": 25.0, "processor": 10.0, "collector": 20.0}
 
 log = structlog.get_logger(__name__)
 

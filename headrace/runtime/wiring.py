@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from headrace.runtime.clock import Clock
 from headrace.runtime.credentials import Credentials, read_processor_login
 from headrace.runtime.home import Home
-from headrace.runtime.probe import until_answers
 from headrace.runtime.process import Ready
 from headrace.runtime.settings import Address, Settings
 from headrace.schemas.errors import HeadraceError
@@ -49,16 +48,31 @@ async def run_collector(
 ) -> None:
     """The HTTP edge, with the local log's one writer."""
     from headrace.collector.app import CollectorParts, build_app
-    from headrace.collector.server import serve
+    from headrace.collector.server import ServerOptions, serve
     from headrace.eventlog.sqlite.appender import SqliteAppender
 
     log = SqliteAppender.open(
         home.log, positions=home.positions, clock=clock, max_bytes=settings.log_max_bytes
     )
     async with _directory(home, clock) as directory:
-        parts = CollectorParts(log=log, directory=directory, clock=clock, limits=settings)
-        async with _ready_once(settings.listen, ready):
-            await serve(build_app(parts), settings, stop)
+        parts = CollectorParts(
+            log=log,
+            directory=directory,
+            clock=clock,
+            requests_per_minute=settings.requests_per_minute,
+            max_bytes_in_flight=settings.max_bytes_in_flight,
+            body_timeout_seconds=settings.body_timeout_seconds,
+            cors_origins=settings.cors_origins,
+            trusted_proxies=settings.trusted_proxies,
+        )
+        options = ServerOptions(
+            host=settings.listen.host,
+            port=settings.listen.port,
+            tls_certificate=settings.tls_certificate,
+            tls_key=settings.tls_key,
+            header_timeout_seconds=settings.header_timeout_seconds,
+        )
+        await serve(build_app(parts), options, stop, lambda _host, _port: ready())
     await log.stop()
 
 
@@ -118,20 +132,3 @@ async def _directory(home: Home, clock: Clock) -> AsyncIterator[LiveDirectory]:
         directory.stop()
         await refreshing
         control.close()
-
-
-@contextlib.asynccontextmanager
-async def _ready_once(
-    address: Address, ready: Ready, *, path: str = "/ping", tls: bool = False
-) -> AsyncIterator[None]:
-    """Say `ready` when the server that the body runs answers."""
-
-    async def watch() -> None:
-        await until_answers(address, path, tls=tls)
-        ready()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watching.cancel()
