@@ -29,12 +29,15 @@ The order within a try, and why:
   links repeat harmlessly, and resolution happens when people ask, so none comes too late.
 
 In doubt is: a range that was announced by an earlier owner, a range of which anything is held,
-every try after the first, and whoever took more than a minute (the windows in which tokens are
-remembered may have moved on). Every try announces anew, and so finds out if the partition has
-another owner by now. A range without doubt costs no question at all.
+every try after the first, and whoever was away for more than a minute (the windows in which
+tokens are remembered may have moved on). Every try announces anew, and so does, before its next
+block, whoever was away for a second: a frozen owner that wakes finds out that it has been
+replaced instead of going on with what it had in mind. A range without doubt asks nothing.
 
-What is left open: a *rejected* block of a frozen owner that lands after a newer schema stored
-its records. Readers show a rejected row whose id is stored as replayed, so it counts once.
+What is left open needs two faults at once, a schema change and a block that is still on its way
+when its range is repeated: rejected rows whose records the new schema stored, or events of a
+range in which the new schema stores none (so that no block uses the token up). Readers show a
+rejected row whose id is stored as replayed, so that even then the record counts once.
 """
 
 from __future__ import annotations
@@ -65,13 +68,15 @@ from headrace.schemas.event_ids import request_of
 from headrace.store.port import DuplicateRow, EventRow, LinkRow, RejectedRow
 
 DOUBT_AFTER_SECONDS: Final = 60.0
+PROVE_AFTER_SECONDS: Final = 1.0
 
 
 class _Try(msgspec.Struct):
     """One attempt to write a range."""
 
     range_: Range
-    began: float
+    proved: float
+    """When the partition was last known to be ours, by the monotonic clock."""
     in_doubt: bool
     held: Set[int]
     """Before this try: what becomes of the other records is decided, and it stays so."""
@@ -115,12 +120,12 @@ class Settler:
 
     async def _begin(self, range_: Range, tries: int) -> _Try:
         """Announce the range, and look at what is held of it if there is any doubt."""
-        began = self._parts.clock.monotonic()
-        await self._parts.assignment.commit(Committed(range_.first, range_.last))
+        await self._announce(range_)
+        proved = self._parts.clock.monotonic()
         await self._parts.fail_point(Point.ANNOUNCED)
         held = await (self._look(range_) if tries else self._held.within(range_))
         await self._parts.fail_point(Point.LOOKED)
-        return _Try(range_, began, range_.is_repeated or tries > 0 or bool(held), held)
+        return _Try(range_, proved, range_.is_repeated or tries > 0 or bool(held), held)
 
     async def _insert_events(self, now: _Try) -> Blocks:
         """Store the events; returns them and what else of the range is to be written."""
@@ -141,7 +146,7 @@ class Settler:
         """Insert one block; False if rows of it are poison and now count as rejected."""
         if not events:
             return True
-        self._demand_freshness(now)
+        await self._demand_ours(now)
         try:
             await self._store.insert_events(events, token=token)
         except Refused as refusal:
@@ -164,13 +169,13 @@ class Settler:
     async def _insert_others(self, now: _Try, blocks: Blocks) -> None:
         rejected = [row for row in blocks.rejected if row.place.position not in now.seen]
         if rejected:
-            self._demand_freshness(now)
+            await self._demand_ours(now)
             token = now.range_.token_of("rejected", _positions(rejected))
             await self._store.insert_rejected(rejected, token=token)
             await self._parts.fail_point(Point.REJECTED_INSERTED)
         duplicates = [row for row in blocks.duplicates if row.place.position not in now.seen]
         if duplicates:
-            self._demand_freshness(now)
+            await self._demand_ours(now)
             token = now.range_.token_of("duplicates", _positions(duplicates))
             await self._store.insert_duplicates(duplicates, token=token)
             await self._parts.fail_point(Point.DUPLICATES_INSERTED)
@@ -180,6 +185,7 @@ class Settler:
             return
         links = self._links.choose(await self._links_of_stored(now, blocks))
         if links:
+            await self._demand_ours(now)
             await self._store.insert_links(links, token=now.range_.token)
             await self._store.refresh_identities()
             self._links.note(links)
@@ -212,10 +218,18 @@ class Settler:
     async def _look(self, range_: Range) -> Set[int]:
         return await look(self._store, self._parts.assignment, range_.first, range_.last)
 
-    def _demand_freshness(self, now: _Try) -> None:
-        """Whoever was frozen or waited too long starts the range anew, in doubt."""
-        if self._parts.clock.monotonic() - now.began > DOUBT_AFTER_SECONDS:
-            raise Unavailable(f"over {DOUBT_AFTER_SECONDS:.0f} s passed since the range was begun")
+    async def _demand_ours(self, now: _Try) -> None:
+        """Before every block: whoever was away must not go on with what it had in mind."""
+        away_seconds = self._parts.clock.monotonic() - now.proved
+        if away_seconds > DOUBT_AFTER_SECONDS:
+            raise Unavailable(f"{away_seconds:.0f} s passed while a range was being written")
+        if away_seconds > PROVE_AFTER_SECONDS:
+            await self._announce(now.range_)
+            now.proved = self._parts.clock.monotonic()
+
+    async def _announce(self, range_: Range) -> None:
+        """Raises `Fenced` if the partition has another owner by now."""
+        await self._parts.assignment.commit(Committed(range_.first, range_.last))
 
 
 def _positions(rows: Iterable[EventRow | RejectedRow | DuplicateRow]) -> list[int]:

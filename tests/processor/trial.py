@@ -8,13 +8,17 @@ record ended exactly once.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import fastjsonschema
 import msgspec
+import pytest
+import structlog
 
 from headrace.eventlog.memory import MemoryLog, MemoryMembership
 from headrace.eventlog.port import Batch, Committed, NewRecord
@@ -24,10 +28,10 @@ from headrace.processor.patience import Backoff
 from headrace.processor.processor import Processor
 from headrace.processor.ranges import Flush
 from headrace.runtime.clock import ManualClock
-from headrace.schemas.records import EventValue, Header
+from headrace.schemas.records import MARK_RETRY, EventValue, Header
 from headrace.schemas.taxonomy import Compiled, Taxonomy
 from headrace.store.memory import MemoryStore, count_links
-from headrace.store.port import EventRow, Place
+from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
 
 PATIENCE_SECONDS: Final = 30.0
 BACKOFF: Final = Backoff(first_seconds=0.0, longest_seconds=0.001)
@@ -43,6 +47,15 @@ def make_taxonomy(price: Mapping[str, Any]) -> Taxonomy:
 NORMAL: Final = make_taxonomy({"maximum": 10})
 STRICT: Final = make_taxonomy({"maximum": 3})
 LOOSE: Final = make_taxonomy({})
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Thousands of crashes on purpose: rendering their tracebacks would take the longest."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
 
 
 class Crash(Exception):
@@ -65,8 +78,8 @@ def crash_at(wanted: Point, nth: int = 1) -> FailPoint:
 class Freeze:
     """Stops for as long as the test wants when it passes `wanted` for the first time."""
 
-    def __init__(self, wanted: Point) -> None:
-        self._wanted: Point | None = wanted
+    def __init__(self, wanted: Point | None) -> None:
+        self._wanted = wanted
         self.reached = asyncio.Event()
         self.thawed = asyncio.Event()
 
@@ -84,13 +97,39 @@ def event_id(number: int, *, request: int | None = None) -> str:
     return f"evt_k{request:023d}{number:02d}"
 
 
+class LateStore(MemoryStore):
+    """A store whose next insert into `late` stays on its way while its sender dies."""
+
+    late: str = ""
+    land: Callable[[], Awaitable[None]] | None = None
+
+    async def insert_events(self, rows: Sequence[EventRow], *, token: str) -> None:
+        insert = partial(super().insert_events, rows, token=token)
+        is_refused = any(map(self.refuses, rows))
+        await (insert() if is_refused else self._send("events", insert))
+
+    async def insert_rejected(self, rows: Sequence[RejectedRow], *, token: str) -> None:
+        insert = partial(super().insert_rejected, rows, token=token)
+        await self._send("rejected", insert)
+
+    async def insert_duplicates(self, rows: Sequence[DuplicateRow], *, token: str) -> None:
+        insert = partial(super().insert_duplicates, rows, token=token)
+        await self._send("duplicates", insert)
+
+    async def _send(self, table: str, insert: Callable[[], Awaitable[None]]) -> None:
+        if table != self.late:
+            return await insert()
+        self.late, self.land = "", insert
+        raise Crash(f"died while a block for {table} was on its way")
+
+
 class Trial:
     """One story: what was appended, and what must have become of it."""
 
     def __init__(self, *, window: int = 1_000_000, partitions: int = 1, rows: int = 6) -> None:
         self.clock = ManualClock()
         self.log = MemoryLog(self.clock, partitions=partitions)
-        self.store = MemoryStore(
+        self.store = LateStore(
             self.clock, window=window, refuses=lambda row: row.properties_raw == POISON
         )
         self.flush = Flush(rows=rows, seconds=0.0, poll_seconds=0.001)
@@ -137,6 +176,31 @@ class Trial:
                 place = Place(self.log.log_id, partition, record.position)
                 self.appended[place] = record.value
 
+    async def append_one_of_each(self) -> None:
+        """Twenty records: every outcome, links, retries before and after their first try."""
+        await self.append(
+            self.make_event(),
+            self.purchase(2, user_id="u1", anonymous_id="d1"),
+            self.purchase(5, user_id="u2", anonymous_id="d2"),
+            self.purchase(20, user_id="u3", anonymous_id="d3"),
+        )
+        await self.append(
+            b"not JSON",
+            self.make_event(properties=POISON, user_id="u4", anonymous_id="d4"),
+            self.make_event(user_id="u5", anonymous_id="d5"),
+        )
+        request = self.make_request(1, 3, user_id="u6", anonymous_id="d6")
+        await self.append(*request)
+        await self.append(*request, mark=MARK_RETRY)
+        late = [
+            self.purchase(5, event_id=event_id(0, request=2), user_id="u7", anonymous_id="d7"),
+            self.purchase(1, event_id=event_id(1, request=2)),
+        ]
+        await self.append(*late, mark=MARK_RETRY)
+        await self.append(*late)
+        await self.append(b"")
+        await self.append(self.make_event(user_id="u1", anonymous_id="d1"), self.purchase(11))
+
     # who works on it
 
     def processor(
@@ -157,9 +221,7 @@ class Trial:
             backoff=BACKOFF,
         )
 
-    async def run_until_crash(
-        self, schemas: Taxonomy = NORMAL, *, at: Point, nth: int = 1
-    ) -> bool:
+    async def run_until_crash(self, schemas: Taxonomy = NORMAL, *, at: Point, nth: int = 1) -> bool:
         """Work until the crash; False if everything was settled without passing that point."""
         try:
             await self.settle(schemas, crash_at(at, nth))
@@ -171,11 +233,8 @@ class Trial:
         """Work until everything appended is settled; raises what the processor raised."""
         processor = self.processor(schemas, fail_point)
         run = asyncio.create_task(processor.run())
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not self.is_settled() and not run.done():
-                await asyncio.sleep(0)
-            await processor.stop()
-            await run
+        await until(lambda: self.is_settled() or run.done())
+        await finish(run, processor)
 
     def is_settled(self) -> bool:
         """Whether the end of every partition is committed, with nothing pending."""
@@ -221,7 +280,7 @@ def _known(links: Sequence[Any]) -> dict[Any, Any]:
 async def until(condition: Callable[[], bool]) -> None:
     """Give others their turns until it is so."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a look at each turn is what makes it exact
             await asyncio.sleep(0)
 
 
