@@ -1,0 +1,94 @@
+"""Rows as columns: what of which row goes into which column of the tables.
+
+Owns the order and the types in which blocks are sent. One comprehension per column: 2.5 µs for
+an event with all its columns, half of it for the two times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from headrace.store.connection import Columns
+from headrace.store.port import DuplicateRow, EventRow, LinkRow, MarkedRequest, Place, RejectedRow
+
+_TEXT: Final = "String"
+_FLAG: Final = "Bool"
+_TIME: Final = "DateTime64(6, 'UTC')"
+_MAYBE_TIME: Final = f"Nullable({_TIME})"
+_PARTITION: Final = "UInt32"
+_POSITION: Final = "UInt64"
+
+
+def event_columns(rows: Sequence[EventRow]) -> Columns:
+    return {
+        "workspace_id": (_TEXT, [row.workspace_id for row in rows]),
+        "event_id": (_TEXT, [row.event_id for row in rows]),
+        "event": (_TEXT, [row.event for row in rows]),
+        "user_id": (_TEXT, [row.user_id for row in rows]),
+        "anonymous_id": (_TEXT, [row.anonymous_id for row in rows]),
+        "user_known": (_FLAG, [row.user_known for row in rows]),
+        "anonymous_known": (_FLAG, [row.anonymous_known for row in rows]),
+        "timestamp": (_TIME, [row.timestamp for row in rows]),
+        "received_at": (_TIME, [row.received_at for row in rows]),
+        "timeliness": (_TEXT, [row.timeliness for row in rows]),
+        "properties_raw": (_TEXT, [row.properties_raw for row in rows]),
+        **_place_columns([row.place for row in rows]),
+    }
+
+
+def rejected_columns(rows: Sequence[RejectedRow]) -> Columns:
+    return {
+        "workspace_id": (_TEXT, [row.workspace_id for row in rows]),
+        "event_id": (_TEXT, [row.event_id for row in rows]),
+        "event": (_TEXT, [row.event for row in rows]),
+        "user_id": (_TEXT, [row.user_id for row in rows]),
+        "anonymous_id": (_TEXT, [row.anonymous_id for row in rows]),
+        "timestamp": (_MAYBE_TIME, [row.timestamp for row in rows]),
+        "received_at": (_MAYBE_TIME, [row.received_at for row in rows]),
+        "properties_raw": (_TEXT, [row.properties_raw for row in rows]),
+        "code": (_TEXT, [str(row.code) for row in rows]),
+        "reason": (_TEXT, [row.reason for row in rows]),
+        "path": (_TEXT, [row.path for row in rows]),
+        "schema": (_TEXT, [row.schema for row in rows]),
+        "raw": (_TEXT, [row.raw for row in rows]),
+        **_place_columns([row.place for row in rows]),
+    }
+
+
+def duplicate_columns(rows: Sequence[DuplicateRow]) -> Columns:
+    return {
+        "workspace_id": (_TEXT, [row.workspace_id for row in rows]),
+        "event_id": (_TEXT, [row.event_id for row in rows]),
+        "request": (_TEXT, [row.request for row in rows]),
+        **_place_columns([row.place for row in rows]),
+        **_place_columns([row.kept for row in rows], prefix="kept_"),
+    }
+
+
+def link_columns(rows: Sequence[LinkRow]) -> Columns:
+    return {
+        "workspace_id": (_TEXT, [row.workspace_id for row in rows]),
+        "anonymous_id": (_TEXT, [row.anonymous_id for row in rows]),
+        "user_id": (_TEXT, [row.user_id for row in rows]),
+        "received_at": (_TIME, [row.received_at for row in rows]),
+        "source_event_id": (_TEXT, [row.source_event_id for row in rows]),
+    }
+
+
+def marked_columns(rows: Sequence[MarkedRequest]) -> Columns:
+    return {
+        "log_id": (_TEXT, [row.log_id for row in rows]),
+        "log_partition": (_PARTITION, [row.partition for row in rows]),
+        "workspace_id": (_TEXT, [row.workspace_id for row in rows]),
+        "request": (_TEXT, [row.request for row in rows]),
+        "appended_at": (_TIME, [row.appended_at for row in rows]),
+    }
+
+
+def _place_columns(places: Sequence[Place], prefix: str = "") -> dict[str, tuple[str, list[Any]]]:
+    return {
+        f"{prefix}log_id": (_TEXT, [place.log_id for place in places]),
+        f"{prefix}log_partition": (_PARTITION, [place.partition for place in places]),
+        f"{prefix}log_position": (_POSITION, [place.position for place in places]),
+    }
