@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from starlette.types import Receive, Scope, Send
 
 from headrace.collector.reasons import BadEvent
 from headrace.schemas.outcomes import Code
@@ -115,7 +114,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answer:
-    """An answer as bytes; an ASGI application that sends itself."""
+    """An answer, whole. Headers that every answer to the request carries are added later."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -132,11 +131,7 @@ class Answer:
         self.headers = list(headers)
         if status != NO_CONTENT:
             length = b"%d" % len(body)
-            self.headers += [(b"content-type", media_type), (b"content-length", length)]
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body})
+            self.headers += ((b"content-type", media_type), (b"content-length", length))
 
 
 class Refusal(Exception):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from headrace.collector.answers import (
@@ -22,7 +21,7 @@ from headrace.collector.answers import (
     retry_after,
 )
 from headrace.collector.compression import TooMuch, decompress, encoding_of
-from headrace.collector.requests import Incoming
+from headrace.collector.requests import ClientGone, Incoming
 from headrace.runtime.metrics import BYTES_IN_FLIGHT
 from headrace.schemas.records import MAX_BODY_BYTES
 
@@ -35,13 +34,11 @@ _USUAL_RATIO: Final = 8
 """Product events shrink to an eighth when compressed; room for it is taken beforehand."""
 _COMPRESSED_SLACK_BYTES: Final = 64 * 1024
 _JSON_TYPES: Final = frozenset({"", "application/json", "text/json", "text/plain"})
+_USUAL_TYPES: Final = frozenset({b"", b"application/json"})
+_ENCODING: Final = b"content-encoding"
 
 Aside = Callable[..., Awaitable[Any]]
 """Runs a function with arguments where it does not hold up other requests."""
-
-
-class ClientGone(Exception):
-    """The client hung up before its request was whole: nobody is left to answer."""
 
 
 class Budget:
@@ -53,17 +50,18 @@ class Budget:
         self._wait_seconds = wait_seconds
         self._holders: dict[Held, None] = {}
         self._waiting: deque[tuple[asyncio.Future[None], Held, int]] = deque()
+        BYTES_IN_FLIGHT.set_function(lambda: self.used)
 
-    @contextmanager
-    def hold(self) -> Iterator[Held]:
-        """What one request holds; all of it is given back at the end."""
-        held = Held(self)
+    def hold(self) -> Held:
+        """What one request holds; a context at whose end all of it is given back."""
+        return Held(self)
+
+    def enter(self, held: Held) -> None:
         self._holders[held] = None
-        try:
-            yield held
-        finally:
-            del self._holders[held]
-            held.resize(0)
+
+    def leave(self, held: Held) -> None:
+        del self._holders[held]
+        held.resize(0)
 
     def fits(self, held: Held, count: int) -> bool:
         """Whether `count` more bytes may be held.
@@ -75,8 +73,7 @@ class Budget:
 
     def change(self, count: int) -> None:
         self.used += count
-        BYTES_IN_FLIGHT.set(self.used)
-        if count < 0:
+        if count < 0 and self._waiting:
             self._wake()
 
     async def wait_for(self, held: Held, count: int) -> None:
@@ -114,6 +111,13 @@ class Held:
         self._budget = budget
         self.size = 0
 
+    def __enter__(self) -> Held:
+        self._budget.enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.leave(self)
+
     async def grow(self, count: int) -> None:
         """Hold `count` more, after a wait if need be."""
         if self._budget.fits(self, count):
@@ -137,11 +141,13 @@ async def read_body(
     request: Incoming, held: Held, *, timeout_seconds: float, aside: Aside
 ) -> bytes:
     """The whole body, decompressed; raises `Refusal`, or `ClientGone`."""
-    _check_type(request.text(b"content-type"))
-    encoding = encoding_of(request.text(b"content-encoding"))
+    headers = request.headers
+    if headers.get(b"content-type", b"") not in _USUAL_TYPES:
+        _check_type(request.text(b"content-type"))
+    encoding = "" if _ENCODING not in headers else encoding_of(request.text(_ENCODING))
     max_bytes = MAX_BODY_BYTES + (_COMPRESSED_SLACK_BYTES if encoding else 0)
-    length = request.text(b"content-length")
-    if length.isdecimal() and int(length[:20]) > max_bytes:
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length[:20]) > max_bytes:
         raise _too_large()
     try:
         async with asyncio.timeout(timeout_seconds):

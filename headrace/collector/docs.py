@@ -13,10 +13,9 @@ from functools import cache
 from html import escape
 from typing import Any, Final
 
-from starlette.requests import Request
-
 from headrace.collector.answers import OK, Answer, encode, ok
 from headrace.collector.openapi import describe
+from headrace.collector.requests import Incoming
 
 _POLICY: Final = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
 _STYLE: Final = """
@@ -43,18 +42,18 @@ td:first-child { white-space: nowrap; width: 1% }
 """
 
 
-async def openapi_json(_request: Request) -> Answer:
+async def openapi_json(_request: Incoming) -> Answer:
     """`GET /openapi.json`."""
     return Answer(OK, _document())
 
 
-async def docs_page(_request: Request) -> Answer:
+async def docs_page(_request: Incoming) -> Answer:
     """`GET /docs`."""
     headers = [(b"content-security-policy", _POLICY), (b"x-content-type-options", b"nosniff")]
     return Answer(OK, _page(), headers, media_type=b"text/html; charset=utf-8")
 
 
-async def pointer(_request: Request) -> Answer:
+async def pointer(_request: Incoming) -> Answer:
     """`GET /`: where to go from here."""
     return ok({"service": "headrace collector", "docs": "/docs", "openapi": "/openapi.json"})
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
 from headrace.collector.answers import (
+    BAD_EVENT,
     OTHER_BODY,
     STILL_RUNNING,
     Answer,
@@ -41,10 +42,11 @@ from headrace.collector.intake import Endpoint, appended, count_refused, record_
 from headrace.collector.records import make_records
 from headrace.collector.requests import Incoming
 from headrace.eventlog.port import Batch
-from headrace.runtime.metrics import IDEMPOTENCY_DECISIONS
+from headrace.runtime.metrics import EVENTS_REFUSED, IDEMPOTENCY_DECISIONS
 from headrace.schemas.records import MARK_RETRY, Header
 from headrace.workspaces.port import ApiKey, Scope
 
+_BAD_EVENTS: Final = frozenset(BAD_EVENT.values())
 _REPLAYED: Final = (b"idempotent-replayed", b"true")
 
 
@@ -74,7 +76,6 @@ class EventsEndpoint(Endpoint):
     """What single events and batches share; they differ in how they read and what they say."""
 
     scope_needed = Scope.INGEST
-    name: ClassVar[str]
     read: Callable[[bytes], Decoded]
 
     def say(self, event_ids: Sequence[str], rejections: Sequence[Rejection]) -> Any:
@@ -83,7 +84,12 @@ class EventsEndpoint(Endpoint):
 
     async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
         body = await self.body_of(request, held)
-        decoded: Decoded = await self.decoded(self.read, body)
+        try:
+            decoded: Decoded = await self.decoded(self.read, body)
+        except Refusal as refusal:
+            if refusal.problem in _BAD_EVENTS:
+                EVENTS_REFUSED.labels(refusal.problem.error).inc()
+            raise
         count_refused(decoded.rejections)
         workspace_id = key.workspace.id
         sent = Sent(workspace_id, decoded, record_headers(request), self.shared.clock.now())

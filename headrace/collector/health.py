@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.requests import Request
 
 from headrace.collector.answers import NOT_READY, OK, Answer, encode, ok
+from headrace.collector.requests import Handler, Incoming
 
 Checks = Mapping[str, Callable[[], bool]]
 _METRICS_TYPE: Final = CONTENT_TYPE_LATEST.encode()
@@ -27,26 +27,24 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     checks: dict[str, bool] = {}
 
 
-async def livez(_request: Request) -> Answer:
+async def livez(_request: Incoming) -> Answer:
     """`GET /livez`."""
     return ok(Health("ok"))
 
 
-async def metrics(_request: Request) -> Answer:
+async def metrics(_request: Incoming) -> Answer:
     """`GET /metrics`, in Prometheus' text format."""
     return Answer(OK, generate_latest(), media_type=_METRICS_TYPE)
 
 
-class Readiness:
-    """`GET /readyz`."""
+def readyz(checks: Checks) -> Handler:
+    """`GET /readyz`: 200 if every check holds, else 503 with what each of them says."""
 
-    def __init__(self, checks: Checks) -> None:
-        self._checks = checks
-
-    async def answer(self, request: Request) -> Answer:
-        """200 if every check holds, else 503 with those that do not."""
-        results = {name: check() for name, check in self._checks.items()}
+    async def answer(request: Incoming) -> Answer:
+        results = {name: check() for name, check in checks.items()}
         ready = all(results.values())
-        shown = results if not ready or "verbose" in request.query_params else {}
-        body = Health("ok" if ready else "not ready", shown)
+        verbose = request.scope["query_string"].startswith(b"verbose")
+        body = Health("ok" if ready else "not ready", results if verbose or not ready else {})
         return Answer(OK if ready else NOT_READY.status, encode(body))
+
+    return answer

@@ -12,10 +12,8 @@ from concurrent.futures import Executor
 from typing import Any, ClassVar, Final
 
 import msgspec
-from starlette.types import Receive, Scope, Send
 
 from headrace.collector.answers import (
-    BAD_EVENT,
     LIMITED,
     OVERLOADED,
     UNAVAILABLE,
@@ -25,7 +23,7 @@ from headrace.collector.answers import (
     retry_after,
 )
 from headrace.collector.authentication import Authentication, check_scope
-from headrace.collector.bodies import Budget, ClientGone, Held, read_body
+from headrace.collector.bodies import Budget, Held, read_body
 from headrace.collector.event_ids import UlidMaker
 from headrace.collector.idempotency import KeyStore
 from headrace.collector.limiting import WINDOW_SECONDS, Limiter
@@ -35,13 +33,11 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.metrics import EVENTS_ACCEPTED, EVENTS_REFUSED, LIMITER_DECISIONS
 from headrace.schemas.errors import Overloaded, Unavailable
 from headrace.schemas.records import Header
-from headrace.workspaces.port import ApiKey, Workspace
-from headrace.workspaces.port import Scope as KeyScope
+from headrace.workspaces.port import ApiKey, Scope, Workspace
 
 _LARGE_BYTES: Final = 1024 * 1024
 _TRACEPARENT_BYTES: Final = 55
 _UNAVAILABLE_RETRY_SECONDS: Final = 2
-_BAD_EVENTS: Final = frozenset(BAD_EVENT.values())
 _ALLOWED: Final = LIMITER_DECISIONS.labels("allowed")
 
 
@@ -66,24 +62,28 @@ class Shared(msgspec.Struct, frozen=True):
 
 
 class Endpoint:
-    """An ASGI application: one way to send events."""
+    """One way to send events."""
 
-    scope_needed: ClassVar[KeyScope]
+    name: ClassVar[str]
+    scope_needed: ClassVar[Scope]
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Incoming(scope, receive)
+    async def answer(self, request: Incoming) -> Answer:
+        """The handler: everything up to the body, then `take`."""
+        shared = self.shared
+        key = await shared.authentication.key_of(request, shared.clock.now())
+        limit = key.workspace.requests_per_minute or shared.requests_per_minute
         try:
-            answer = await self._answer(request)
-        except Refusal as refusal:
-            if refusal.problem in _BAD_EVENTS:
-                EVENTS_REFUSED.labels(refusal.problem.error).inc()
-            answer = refusal.answer()
-        except ClientGone:
-            return
-        await answer(scope, receive, send)
+            check_scope(key, self.scope_needed)
+        except Refusal:
+            seen = shared.limiter.look(key.workspace.id, limit, shared.clock.monotonic())
+            request.answer_headers += seen.headers()
+            raise
+        self._count(request, key.workspace, limit)
+        with shared.budget.hold() as held:
+            return await self.take(request, key, held)
 
     async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
         """Everything from the body on; what it weighs is counted in `held`."""
@@ -99,20 +99,6 @@ class Endpoint:
     async def decoded(self, read: Callable[[bytes], Any], body: bytes) -> Any:
         """What `read` makes of the body."""
         return await self.shared.aside(read, body) if len(body) > _LARGE_BYTES else read(body)
-
-    async def _answer(self, request: Incoming) -> Answer:
-        shared = self.shared
-        key = await shared.authentication.key_of(request, shared.clock.now())
-        limit = key.workspace.requests_per_minute or shared.requests_per_minute
-        try:
-            check_scope(key, self.scope_needed)
-        except Refusal:
-            seen = shared.limiter.look(key.workspace.id, limit, shared.clock.monotonic())
-            request.answer_headers += seen.headers()
-            raise
-        self._count(request, key.workspace, limit)
-        with shared.budget.hold() as held:
-            return await self.take(request, key, held)
 
     def _count(self, request: Incoming, workspace: Workspace, limit: int) -> None:
         shared = self.shared

@@ -23,7 +23,8 @@ _COUNT_BITS: Final = 20
 _COUNT_MASK: Final = (1 << _COUNT_BITS) - 1
 _LOST: Final = 1
 """A microsecond: what a moment may lose on its way through a float of seconds."""
-_SWEPT_PER_CHECK: Final = 2
+_CHECKS_PER_SWEEP: Final = 16
+_SWEPT_AT_ONCE: Final = 2 * _CHECKS_PER_SWEEP
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -102,13 +103,19 @@ class Limiter:
 
     def __init__(self) -> None:
         self._windows: OrderedDict[str, SlidingWindow] = OrderedDict()
+        self._asked = 0
 
     def take(self, workspace_id: str, limit: int, now_seconds: float) -> Decision:
         """Count a request if it may pass; `now_seconds` is of a clock that never goes back."""
         now = int(now_seconds * _MICROSECONDS)
-        self._sweep(now)
-        window = self._windows.setdefault(workspace_id, SlidingWindow())
-        self._windows.move_to_end(workspace_id)
+        self._asked += 1
+        if self._asked % _CHECKS_PER_SWEEP == 0:
+            self._sweep(now)
+        window = self._windows.get(workspace_id)
+        if window is None:
+            window = self._windows[workspace_id] = SlidingWindow()
+        else:
+            self._windows.move_to_end(workspace_id)
         return window.ask(limit, now, take=True)
 
     def look(self, workspace_id: str, limit: int, now_seconds: float) -> Decision:
@@ -120,8 +127,8 @@ class Limiter:
         return len(self._windows)
 
     def _sweep(self, now: int) -> None:
-        """Drop idle workspaces, a few with every request: those not seen for longest first."""
-        for _ in range(min(_SWEPT_PER_CHECK, len(self._windows))):
+        """Drop idle workspaces, some at a time: those not seen for longest first."""
+        for _ in range(min(_SWEPT_AT_ONCE, len(self._windows))):
             oldest = next(iter(self._windows))
             if not self._windows[oldest].forget(now):
                 return

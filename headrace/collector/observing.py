@@ -1,6 +1,5 @@
-"""What surrounds every request: its id, its metrics, its answer's common headers, its faults.
+"""What surrounds every request: its id, its metrics, and the answer to refusals and faults.
 
-Owns pure-ASGI middleware only: BaseHTTPMiddleware breaks cancellation and context variables.
 Nothing is logged per request above DEBUG, except a fault of ours.
 """
 
@@ -10,17 +9,14 @@ import re
 import secrets
 from collections.abc import Collection
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.collector.answers import BROKEN, Refusal
-from headrace.collector.requests import ANSWER_HEADERS
+from headrace.collector.answers import BROKEN, Answer, Refusal
+from headrace.collector.requests import ClientGone, Handler, Incoming, Middleware
 from headrace.runtime.clock import Clock
 from headrace.runtime.metrics import REQUEST_SECONDS, REQUESTS
-
-REQUEST_ID: Final = "headrace.request_id"
 
 _TAKEN_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _OTHER: Final = "other"
@@ -28,70 +24,58 @@ _OTHER: Final = "other"
 log = structlog.get_logger(__name__)
 
 
-class Observed:
-    """Gives a request its id, its answer the common headers, and counts both.
+def observed(clock: Clock, paths: Collection[str]) -> Middleware:
+    """Counts and times requests. Paths not named share one label: a scanner makes no series."""
+    seconds = {path: REQUEST_SECONDS.labels(path) for path in (*paths, _OTHER)}
+    counts: dict[tuple[str, int], Any] = {}
 
-    Endpoints that are not in `paths` share one label: a scanner must not make series.
-    """
+    def around(handler: Handler) -> Handler:
+        async def answer(request: Incoming) -> Answer:
+            started = clock.monotonic()
+            answer = await handler(request)
+            path = request.path if request.path in seconds else _OTHER
+            seconds[path].observe(clock.monotonic() - started)
+            counter = counts.get((path, answer.status))
+            if counter is None:  # `labels` takes longer than counting
+                counter = counts[path, answer.status] = REQUESTS.labels(path, answer.status)
+            counter.inc()
+            return answer
 
-    def __init__(self, app: ASGIApp, *, clock: Clock, paths: Collection[str]) -> None:
-        self._app = app
-        self._clock = clock
-        self._seconds = {path: REQUEST_SECONDS.labels(path) for path in (*paths, _OTHER)}
-        self._process = secrets.token_hex(6)
-        self._numbers = count(1)
+        return answer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = self._clock.monotonic()
-        path = scope["path"] if scope["path"] in self._seconds else _OTHER
-        headers: list[tuple[bytes, bytes]] = [(b"x-request-id", self._id_of(scope))]
-        scope[ANSWER_HEADERS] = headers
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
-                REQUESTS.labels(path, message["status"]).inc()
-                self._seconds[path].observe(self._clock.monotonic() - started)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-    def _id_of(self, scope: Scope) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _TAKEN_ID.fullmatch(value):
-                given: bytes = value
-                break
-        else:
-            given = f"{self._process}-{next(self._numbers)}".encode()
-        scope[REQUEST_ID] = given.decode()
-        return given
+    return around
 
 
-class Faults:
-    """Answers a fault of ours with 500 and logs it under the request's id."""
+def identified(handler: Handler) -> Handler:
+    """Gives every request an id, the client's own if it sent a good one, and says it."""
+    process = secrets.token_hex(6).encode()
+    numbers = count(1)
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def answer(request: Incoming) -> Answer:
+        given = request.headers.get(b"x-request-id")
+        if given is None or not _TAKEN_ID.fullmatch(given):
+            given = b"%s-%d" % (process, next(numbers))
+        request.id = given
+        request.answer_headers.append((b"x-request-id", given))
+        return await handler(request)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+    return answer
 
-        async def send_noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
 
+def excused(handler: Handler) -> Handler:
+    """Turns refusals into their answers, and a fault of ours into 500 and a log entry."""
+
+    async def answer(request: Incoming) -> Answer:
         try:
-            await self._app(scope, receive, send_noting)
+            return await handler(request)
+        except Refusal as refusal:
+            return refusal.answer()
+        except ClientGone:
+            raise
         except Exception:
-            request_id = scope.get(REQUEST_ID, "")
-            log.exception("a request failed", path=scope["path"], request_id=request_id)
-            if begun:
-                raise
-            refusal = Refusal(
-                BROKEN, f"a fault of ours; its details are in the log under {request_id}"
-            )
-            await refusal.answer()(scope, receive, send)
+            request_id = request.id.decode()
+            log.exception("a request failed", path=request.path, request_id=request_id)
+            message = f"a fault of ours; the log has its details under {request_id}"
+            return Refusal(BROKEN, message).answer()
+
+    return answer

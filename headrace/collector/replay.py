@@ -50,6 +50,7 @@ class Replayed(msgspec.Struct, frozen=True):
 class ReplayEndpoint(Endpoint):
     """Takes `{"events": [{"event_id", "received_at", …an event…}]}`, up to 1,000."""
 
+    name = "/v1/rejected/replay"
     scope_needed = Scope.ADMIN
 
     async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:

@@ -1,4 +1,4 @@
-"""A request as the endpoints see it: its headers by name, its peer, its body to come.
+"""A request as the endpoints see it, and what an endpoint is: a request in, an answer out.
 
 Owns who counts as the peer: `X-Forwarded-For` is believed only from trusted proxies, read from
 the right, because everything left of the last trusted hop is the client's own word.
@@ -6,11 +6,13 @@ the right, because everything left of the last trusted hop is the client's own w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from starlette.types import Receive, Scope
+
+from headrace.collector.answers import Answer
 
 _NOBODY_KNOWN: Final = "unknown"
 _IPV6_SITE_BITS: Final = 64
@@ -21,21 +23,31 @@ Network = IPv4Network | IPv6Network
 class Incoming:
     """One HTTP request. `answer_headers` go out with whatever answer it gets."""
 
-    __slots__ = ("answer_headers", "headers", "receive", "scope")
+    __slots__ = ("answer_headers", "headers", "id", "method", "path", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.answer_headers: list[tuple[bytes, bytes]] = scope.setdefault(ANSWER_HEADERS, [])
+        self.id = b""
+        self.answer_headers: list[tuple[bytes, bytes]] = []
 
     def text(self, name: bytes) -> str:
         """A header's value without surrounding blanks, empty if absent; any byte is fine."""
         return self.headers.get(name, b"").decode("latin-1").strip()
 
 
-ANSWER_HEADERS: Final = "headrace.answer_headers"
-"""Where in the scope the headers are that every answer to this request carries."""
+Handler = Callable[[Incoming], Awaitable[Answer]]
+"""Answers a request; raises `Refusal` instead, or `ClientGone`."""
+
+Middleware = Callable[[Handler], Handler]
+"""Puts something around a handler."""
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole: nobody is left to answer."""
 
 
 def networks(texts: Sequence[str]) -> list[Network]:
@@ -50,14 +62,16 @@ def peer_of(scope: Scope, trusted: Sequence[Network]) -> str:
     if trusted:
         for name, value in scope["headers"]:
             if name == b"x-forwarded-for":
-                hops[:0] = [hop.strip() for hop in value.decode("latin-1").split(",")]
+                hops[-1:-1] = [hop.strip() for hop in value.decode("latin-1").split(",")]
+    site = _NOBODY_KNOWN
     for hop in reversed(hops):
         address = _address(hop)
         if address is None:
-            return _NOBODY_KNOWN
+            break
+        site = _site(address)
         if not any(address in network for network in trusted):
-            return _site(address)
-    return _site(address) if address is not None else _NOBODY_KNOWN
+            break
+    return site
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
