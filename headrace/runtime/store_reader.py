@@ -55,7 +55,7 @@ class StoreReader:
         Raises `QueryFailed`, or `HeadraceError` where the store cannot be reached.
         """
         options = {"database": self._login.database, "default_format": default_format}
-        options |= {f"param_{name}": value for name, value in (parameters or {}).items()}
+        options |= {f"param_{name}": _escaped(value) for name, value in (parameters or {}).items()}
         try:
             with self._client.stream(
                 "POST", self._login.url, params=options, content=sql.encode()
@@ -72,9 +72,9 @@ class StoreReader:
         with self.stream(sql, _ROWS_FORMAT, parameters) as response:
             return [decoder.decode(line) for line in lines_of(response)]
 
-    def run(self, sql: str) -> None:
+    def run(self, sql: str, **parameters: str) -> None:
         """A statement without an answer, for those whose login may write."""
-        with self.stream(sql, _ROWS_FORMAT) as response:
+        with self.stream(sql, _ROWS_FORMAT, parameters) as response:
             response.read()
 
 
@@ -93,9 +93,8 @@ def _out_of_reach(url: str, error: Exception) -> HeadraceError:
     )
 
 
-def escaped(value: object) -> str:
+def _escaped(text: str) -> str:
     """A query parameter's text form, as ClickHouse reads it."""
-    text = str(value)
-    for character, replacement in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):
+    for character, replacement in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(character, replacement)
     return text
