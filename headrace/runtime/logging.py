@@ -28,8 +28,14 @@ _SECRET_NAMES: Final = frozenset(
     {"api_key", "authorization", "key", "password", "secret", "token", "x_clickhouse_key"}
 )
 _API_KEY: Final = re.compile(r"\bhrk_[0-9A-Za-z]{6,}")
-# Their INFO is about themselves; what they warn of is worth a line.
-_CHATTY: Final = ("alembic", "asyncio", "clickhouse_connect", "httpx2", "uvicorn", "urllib3")
+# What they say below this is about themselves; what matters of it our own adapters say.
+_CHATTY: Final = {
+    "alembic": logging.WARNING,
+    "clickhouse_connect": logging.CRITICAL,
+    "httpx2": logging.WARNING,
+    "uvicorn": logging.WARNING,
+    "urllib3.connectionpool": logging.ERROR,  # clickhouse-connect sets the level of urllib3
+}
 
 Entry = MutableMapping[str, Any]
 
@@ -69,8 +75,8 @@ def configure_logging(process: str, *, level: str, form: str, file: Path | None)
         handlers.append(rotated)
     logging.basicConfig(handlers=handlers, level=level.upper(), force=True)
     logging.captureWarnings(capture=True)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, lowest in _CHATTY.items():
+        logging.getLogger(name).setLevel(lowest)
     sys.excepthook = _log_the_end
 
 

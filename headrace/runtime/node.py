@@ -1,7 +1,7 @@
-"""A whole node on one machine: its three programs, its tables, its state file.
+"""A whole node on one machine: its three programs and its state file.
 
-Owns what `headrace up` does between the checks before the start and the end: supervise, bring
-the tables up to date once the store answers, say when everything is ready, end on a signal.
+Owns what `headrace up` does between the checks before the start and the end: supervise, say
+when everything is ready, end on a signal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from headrace.runtime.node_state import NodeState, ProcessState, write_node_stat
 from headrace.runtime.settings import Settings
 from headrace.runtime.supervisor import Supervisor
 from headrace.runtime.version import headrace_version
-from headrace.schemas.errors import Unavailable
 
 # In the order of the data's dependence: stopped in reverse, so that the collector answers what
 # it took, the processor settles what it read, and the store is there until the end.
@@ -48,13 +47,10 @@ def programs(settings: Settings) -> list[Program]:
 class Node:
     """One life of a node: `run` starts everything and returns when everything has ended."""
 
-    def __init__(
-        self, settings: Settings, home: Home, clock: Clock, prepare_store: Callable[[], None]
-    ) -> None:
+    def __init__(self, settings: Settings, home: Home, clock: Clock) -> None:
         self._settings = settings
         self._home = home
         self._clock = clock
-        self._prepare_store = prepare_store
         self._started_at = clock.now()
         self._supervisor = Supervisor(programs(settings), clock, self._write_state)
         self._stop = asyncio.Event()
@@ -62,35 +58,18 @@ class Node:
     async def run(self, announce: Callable[[], None]) -> None:
         """Run until a signal ends it; `announce` is called once when the node is ready.
 
-        Raises `HeadraceError` if the node cannot be got ready.
+        Raises `CannotStart` if one of the programs needs a person before it can start.
         """
         with self._told_by_signals():
-            ready = asyncio.create_task(self._get_ready(announce))
-            ready.add_done_callback(self._stop_if_failed)
+            ready = asyncio.create_task(self._announce(announce))
             try:
                 await self._supervisor.run(self._stop)
             finally:
                 ready.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await ready
 
-    async def _get_ready(self, announce: Callable[[], None]) -> None:
-        await self._supervisor.ready("store")
-        await self._prepare()
+    async def _announce(self, announce: Callable[[], None]) -> None:
         await self._supervisor.ready()
         announce()
-
-    async def _prepare(self) -> None:
-        while True:
-            try:
-                return await asyncio.to_thread(self._prepare_store)
-            except Unavailable as error:
-                log.warning("the store cannot be prepared yet", why=str(error))
-                await asyncio.sleep(0.2)
-
-    def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._stop.set()
 
     @contextlib.contextmanager
     def _told_by_signals(self) -> Iterator[None]:

@@ -26,26 +26,26 @@ class Supervisor:
         changed: Callable[[tuple[ProcessState, ...]], None],
     ) -> None:
         self._threads = ThreadPoolExecutor(len(programs), thread_name_prefix="wait")
-        self._children = {
-            program.name: Child(program, clock, lambda: changed(self.states()), self._threads)
+        self._children = [
+            Child(program, clock, lambda: changed(self.states()), self._threads)
             for program in programs
-        }
+        ]
         self._hurry = asyncio.Event()
 
     def states(self) -> tuple[ProcessState, ...]:
-        return tuple(child.state() for child in self._children.values())
+        return tuple(child.state() for child in self._children)
 
-    async def ready(self, *names: str) -> None:
-        """Wait until these programs (all, if none is named) are ready."""
-        for name in names or self._children:
-            await self._children[name].ready.wait()
+    async def ready(self) -> None:
+        """Wait until every program has been ready."""
+        for child in self._children:
+            await child.ready.wait()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep all programs running until `stop` is set, then stop them one after the other.
 
         Raises `CannotStart`, after stopping the others, if one of them needs a person.
         """
-        keepers = [asyncio.create_task(child.keep()) for child in self._children.values()]
+        keepers = [asyncio.create_task(child.keep()) for child in self._children]
         told = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([told, *keepers], return_when=asyncio.FIRST_COMPLETED)
@@ -63,5 +63,5 @@ class Supervisor:
         self._hurry.set()
 
     async def _stop_all(self) -> None:
-        for child in reversed(self._children.values()):
+        for child in reversed(self._children):
             await child.stop(self._hurry)

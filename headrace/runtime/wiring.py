@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from headrace.runtime.clock import Clock
-from headrace.runtime.credentials import Credentials, read_processor_login
+from headrace.runtime.credentials import StoreLogin, read_processor_login
 from headrace.runtime.home import Home
 from headrace.runtime.process import Ready
 from headrace.runtime.settings import Address, Settings
-from headrace.schemas.errors import HeadraceError
-from headrace.workspaces.directory import LiveDirectory
+from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
+
+if TYPE_CHECKING:
+    from headrace.workspaces.directory import LiveDirectory
+
+_POLL_SECONDS: Final = 0.05
+_PATIENT_SECONDS: Final = 5.0
+"""A store that was started together with us answers by then."""
+
+log = structlog.get_logger(__name__)
 
 
 async def run_store(
@@ -87,6 +98,8 @@ async def run_processor(
     from headrace.store.clickhouse import ClickHouseStore
 
     login = read_processor_login(home)
+    if not await _unless(stop, _prepare_store(login, clock)):
+        return
     store = ClickHouseStore.connect(login.url, login.user, login.password, login.database)
     membership = SqliteMembership(home.log, home.positions, clock)
     flush = Flush(settings.flush_rows, settings.flush_bytes, settings.flush_seconds)
@@ -94,17 +107,41 @@ async def run_processor(
     if settings.processor_listen is not None:
         _serve_metrics(settings.processor_listen)
     work = asyncio.create_task(processor.run())
-    told = asyncio.create_task(stop.wait())
     ready()
-    await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    await _unless(stop, asyncio.shield(work))
     await processor.stop()
     await work
     await store.stop()
 
 
-def prepare_store(home: Home, credentials: Credentials) -> None:
-    """Bring the store's tables up to date, and the database of the analyst of `default`."""
+async def _prepare_store(login: StoreLogin, clock: Clock) -> None:
+    """Bring the store's tables up to date, as soon as it answers."""
+    from headrace.store.migrate import migrate
+
+    began = clock.monotonic()
+    while True:
+        try:
+            await asyncio.to_thread(migrate, login.url, login.user, login.password, login.database)
+        except (Unavailable, Overloaded) as error:
+            if clock.monotonic() - began > _PATIENT_SECONDS:
+                log.warning("the store's tables cannot be brought up to date", why=str(error))
+                began = clock.monotonic()
+            await asyncio.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Wait for the work, but not past `stop`; whether it was done."""
+    doing = asyncio.ensure_future(work)
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({doing, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if doing.done():
+        doing.result()
+        return True
+    doing.cancel()
+    return False
 
 
 def _serve_metrics(address: Address) -> None:
@@ -122,6 +159,7 @@ def _serve_metrics(address: Address) -> None:
 @contextlib.asynccontextmanager
 async def _directory(home: Home, clock: Clock) -> AsyncIterator[LiveDirectory]:
     from headrace.workspaces.database import ControlData
+    from headrace.workspaces.directory import LiveDirectory
 
     control = ControlData.open(home.control_url, clock)
     directory = LiveDirectory(control, clock)

@@ -63,7 +63,7 @@ async def test_a_program_is_ready_when_it_says_so() -> None:
     async with running(
         program("quick", WELL_BEHAVED), program("slow", "sys.stdin.read()")
     ) as supervisor:
-        await supervisor.ready("quick")
+        await until(lambda: supervisor.states()[0].ready)
         assert [state.ready for state in supervisor.states()] == [True, False]
 
 

@@ -57,7 +57,6 @@ async def _run(
 ) -> None:
     from headrace.runtime.banner import Banner
     from headrace.runtime.node_state import collector_url
-    from headrace.runtime.wiring import prepare_store
 
     def announce() -> None:
         Banner(
@@ -69,7 +68,7 @@ async def _run(
             now=clock.now(),
         ).print()
 
-    await Node(settings, home, clock, lambda: prepare_store(home, credentials)).run(announce)
+    await Node(settings, home, clock).run(announce)
 
 
 def _complete_home(settings: Settings, home: Home, clock: Clock) -> Credentials:
