@@ -19,7 +19,7 @@ DISPLAY_NAME: Final = "headrace"
 
 _STATUS_OF_CODE: Final[Mapping[int, int]] = {
     194: 401,  # REQUIRED_PASSWORD
-    **dict.fromkeys((192, 193, 497, 512, 516), 403),
+    **dict.fromkeys((192, 193, 452, 497, 512, 516), 403),
     **dict.fromkeys((6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72), 400),
     **dict.fromkeys((117, 123, 167, 168, 223, 321, 376, 427, 441, 675, 676), 400),
     **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511), 404),
@@ -53,9 +53,13 @@ class Refusal(Exception):
         found = _TEXT.match(str(error))
         if found is None:
             return cls(1002, "UNKNOWN_EXCEPTION", str(error))
-        refusal = cls(int(found[1]), "", "")
-        refusal.text = f"Code: {found[1]}. {found[2]}"
-        return refusal
+        return cls(int(found[1]), "", "").with_text(f"Code: {found[1]}. {found[2]}")
+
+    def with_text(self, text: str) -> Refusal:
+        """The same refusal in other words."""
+        other = Refusal(self.code, "", "")
+        other.text = text
+        return other
 
     @property
     def status(self) -> int:

@@ -178,8 +178,8 @@ async def _serve(
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     stopping = asyncio.ensure_future(stop.wait())
     try:
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - uvicorn has no event for it
+        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event
+            await asyncio.sleep(0.01)
         if server.started and on_ready is not None:
             on_ready(listening.getsockname()[1])
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -8,14 +8,16 @@ so in a thread. The wall, slots and HTTP are elsewhere.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
+import msgspec
 from chdb import _chdb as _typed_chdb
 
 from headrace.schemas.errors import HeadraceError
@@ -24,6 +26,9 @@ from headrace.store.server.limits import StoreLimits
 
 _chdb: Final[Any] = _typed_chdb  # its stub leaves out what is used here
 _SETTING_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+PARSER: Final = "implicit_select=0"
+"""Settings every connection has from the start. chDB, unlike a server, reads `1 + 1` as SELECT."""
+_SETTINGS_CLAUSE: Final = re.compile(r"\bSETTINGS\b[^()]*$", re.IGNORECASE)
 _UNKNOWN_DATABASE: Final = 81
 _VERSION_FILE: Final = "headrace_engine_version"
 
@@ -49,27 +54,50 @@ class Result:
 
 
 class Insert:
-    """An insert that is being fed; `done` or `cancel` ends it."""
+    """An insert that is being fed; `done` or `cancel` ends it.
+
+    chDB's streaming insert (`send_insert`) loses every error that is not one of parsing the
+    format: `insert_done` answers well and nothing is stored (tried: a bad value for a column
+    that is computed, a constraint, too many partitions). So the data is collected in memory
+    that has a path, and read from there by one statement.
+    """
 
     def __init__(self, connection: Any, statement: str, data_format: str) -> None:
         self._connection = connection
-        self._begun = time.perf_counter()
-        with _refusals():
-            self._handle = connection.send_insert(statement, data_format)
+        self._data = _file_without_name()
+        target, settings = _apart(statement)
+        path = f"/proc/self/fd/{self._data.fileno()}"
+        if not Path(path).exists():
+            path = f"/dev/fd/{self._data.fileno()}"
+        self._sql = f"{target} FROM INFILE '{path}' {settings} FORMAT {data_format}"
 
     def append(self, data: bytes) -> None:
-        with _refusals():
-            self._connection.insert_append(self._handle, data)
+        self._data.write(data)
 
     def done(self) -> Summary:
-        with _refusals():
-            result = self._connection.insert_done(self._handle)
-        return Result(result, time.perf_counter() - self._begun).summary
+        begun = time.perf_counter()
+        self._data.flush()
+        with _refusals(), self._data:
+            result = self._connection.query(self._sql, "TabSeparated")
+        return Result(result, time.perf_counter() - begun).summary
 
     def cancel(self) -> None:
         """Nothing is stored; allowed after an error, and then it does nothing more."""
-        with contextlib.suppress(Exception):
-            self._connection.insert_cancel(self._handle)
+        self._data.close()
+
+
+def _file_without_name() -> BinaryIO:
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("insert"), "wb")  # noqa: PTH123 - the insert closes it
+    return tempfile.TemporaryFile()
+
+
+def _apart(statement: str) -> tuple[str, str]:
+    """`INSERT INTO t (a)` and its `SETTINGS …`, which the engine wants after FROM INFILE."""
+    settings = _SETTINGS_CLAUSE.search(statement)
+    if settings is None:
+        return statement, ""
+    return statement[: settings.start()], settings[0]
 
 
 class Handle:
@@ -83,8 +111,13 @@ class Handle:
         if settings:
             self.query("SET " + ", ".join(_assignment(*item) for item in settings.items()))
 
-    def use(self, database: str) -> None:
-        self.query("USE " + quoted_name(database))
+    def use(self, database: str, *, or_default: bool = False) -> None:
+        """Make it the current database; without it raises `Refusal` 81, or stays in `default`."""
+        try:
+            self.query("USE " + quoted_name(database))
+        except Refusal as refusal:
+            if not or_default or refusal.code != _UNKNOWN_DATABASE:
+                raise
 
     def query(
         self, sql: str, output_format: str = "TabSeparated", parameters: Mapping[str, str] = {}
@@ -116,12 +149,15 @@ class Handle:
     def insert(self, statement: str, data_format: str) -> Insert:
         return Insert(self._connection, statement, data_format)
 
-    def count_statements(self, sql: str) -> int:
-        """How many statements the text holds; 0 if it does not parse. Runs nothing."""
-        return int(self._connection.classify_query(sql)["statement_count"])
-
     def close(self) -> None:
         self._connection.close()
+
+
+class Names(msgspec.Struct, frozen=True):
+    """What the engine knows: its settings, and its functions in lower case."""
+
+    settings: frozenset[str]
+    functions: frozenset[str]
 
 
 class Engine:
@@ -130,30 +166,28 @@ class Engine:
     def __init__(self, path: Path, limits: StoreLimits) -> None:
         """Opens or makes the folder; raises `CannotOpen`."""
         path.mkdir(parents=True, exist_ok=True)
-        self._path = str(path)
+        self.folder = path
         self._root = _open_root(path, limits)
         self._root_lock = threading.Lock()
+        self._remembered: dict[str, tuple[float, list[str]]] = {}
         try:
             self.version, self.timezone = self._ask_root("SELECT version(), timezone()").split("\t")
             _check_version(path, self.version)
+            self.names = Names(
+                frozenset(self._ask_root("SELECT name FROM system.settings").split()),
+                frozenset(self._ask_root("SELECT lower(name) FROM system.functions").split()),
+            )
         except BaseException:
             self._root.close()
             raise
         _chdb.reset_signal_handlers()  # SIGTERM and SIGINT are the server's to handle
 
     @contextlib.contextmanager
-    def connect(
-        self, settings: Mapping[str, str], database: str, *, or_default: bool = False
-    ) -> Iterator[Handle]:
-        """A fresh connection, closed at the end.
-
-        Without the database Refusal 81 is raised, or, with `or_default`, `default` is used.
-        """
+    def connect(self) -> Iterator[Handle]:
+        """A fresh connection, closed at the end."""
         with _refusals():
-            handle = Handle(_chdb.connect(self._path))
+            handle = Handle(_chdb.connect(f"{self.folder}?{PARSER}"))
         try:
-            handle.apply(settings)
-            _use(handle, database, or_default=or_default)
             yield handle
         finally:
             handle.close()
@@ -164,6 +198,18 @@ class Engine:
         with contextlib.suppress(Refusal):
             self._ask_root(f"KILL QUERY WHERE Settings['log_comment'] = {literal} ASYNC")
 
+    def order(self, sql: str) -> None:
+        """Run a statement of the server's own."""
+        self._ask_root(sql)
+
+    def remembered(self, sql: str, age_seconds: float) -> list[str]:
+        """The lines of a question's answer, asked anew when the last one is older than that."""
+        known = self._remembered.get(sql)
+        now = time.monotonic()
+        if known is None or now - known[0] > age_seconds:
+            known = self._remembered[sql] = (now, self._ask_root(sql).splitlines())
+        return known[1]
+
     def close(self) -> None:
         with self._root_lock:
             self._root.close()
@@ -171,14 +217,6 @@ class Engine:
     def _ask_root(self, sql: str) -> str:
         with self._root_lock:
             return Handle(self._root).query(sql).data.decode().strip()
-
-
-def _use(handle: Handle, database: str, *, or_default: bool) -> None:
-    try:
-        handle.use(database)
-    except Refusal as refusal:
-        if not or_default or refusal.code != _UNKNOWN_DATABASE:
-            raise
 
 
 def quoted_text(text: str) -> str:
@@ -203,6 +241,9 @@ def _refusals() -> Iterator[None]:
         yield
     except RuntimeError as error:  # the one type chDB raises
         raise Refusal.of_engine(error) from error
+    except UnicodeDecodeError as error:  # its text quotes bytes that are no UTF-8
+        text = bytes(error.object).decode("utf-8", "backslashreplace")
+        raise Refusal.of_engine(RuntimeError(text)) from error
 
 
 def _open_root(path: Path, limits: StoreLimits) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from headrace.store.server.answers import Refusal, Summary
+from headrace.store.server.answers import Summary
 from headrace.store.server.engine import Engine, Handle
 from headrace.store.server.engine import Insert as EngineInsert
 from headrace.store.server.insert_text import Insert, find_insert
@@ -45,9 +45,11 @@ async def run_insert(
     engine: Engine, threads: Threads, split: SplitInsert, *, settings: dict[str, str], database: str
 ) -> Summary:
     """Feed it all and finish; on any error nothing of the last block is stored."""
-    opened = engine.connect(settings, database, or_default=True)
+    opened = engine.connect()
     handle: Handle = await threads.call(opened.__enter__)
     try:
+        await threads.call(lambda: handle.use(database, or_default=True))
+        await threads.call(handle.apply, settings)
         insert = await threads.call(handle.insert, split.insert.statement, split.insert.data_format)
         return await _feed(threads, insert, split)
     finally:
@@ -64,7 +66,3 @@ async def _feed(threads: Threads, insert: EngineInsert, split: SplitInsert) -> S
     except BaseException:
         await threads.call(insert.cancel)
         raise
-
-
-def no_inserts() -> Refusal:
-    return Refusal(497, "ACCESS_DENIED", "Not enough privileges: this user reads only")

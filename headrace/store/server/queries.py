@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 import msgspec
@@ -19,13 +19,16 @@ from starlette.types import Send
 from headrace.runtime.metrics import STORE_RUNNING
 from headrace.store.server import bodies
 from headrace.store.server.answers import OK, Refusal, query_headers
-from headrace.store.server.engine import Engine, Handle
+from headrace.store.server.engine import Engine
 from headrace.store.server.insert_text import is_insert
 from headrace.store.server.inserts import SplitInsert, run_insert, split_insert
 from headrace.store.server.limits import StoreLimits
+from headrace.store.server.people import People, Question
 from headrace.store.server.protocol import Asked
 from headrace.store.server.replies import Ending, Reply, answer, begin_reply
-from headrace.store.server.running import Running, Statement, Threads, Verdict
+from headrace.store.server.rights import Rights
+from headrace.store.server.running import Plan, Planner, Running, Threads
+from headrace.store.server.scrubbing import scrub
 from headrace.store.server.sessions import SessionState
 from headrace.store.server.slots import Slots
 from headrace.workspaces.port import Role, StoreUser
@@ -55,6 +58,7 @@ class Queries:
             waiting=limits.waiting_queries,
             wait_seconds=limits.query_wait_seconds,
         )
+        self._planner = People(engine, limits)
         self._people = Threads(limits.max_queries, "people")
         self._processor = Threads(limits.processor_connections, "processor")
         self._of_people: set[Running] = set()
@@ -64,17 +68,13 @@ class Queries:
         """Check, run within limits, answer."""
         asked = exchange.asked
         body = await bodies.whole(exchange.request, asked.content_encoding, self._limits.sql_bytes)
-        sql = _joined(asked.query, body)
-        statement = Statement(
-            sql=sql,
-            parameters=asked.parameters,
-            settings={**asked.settings, "readonly": "2"},
-            database=exchange.user.database,
-            or_default=False,
-            check=_unchecked(asked, sql),
+        question = Question(
+            Rights.of(exchange.user), asked, exchange.session, _joined(asked.query, body)
         )
         async with self._slots.take(exchange.user.name):
-            return await self._run(exchange, self._people, statement)
+            return await self._run(
+                exchange, self._people, lambda handle: self._planner.plan(question, handle)
+            )
 
     async def answer_processor(self, exchange: Exchange) -> Ending:
         """Run whatever it is."""
@@ -89,15 +89,16 @@ class Queries:
             sql = split
         else:
             sql = _joined(asked.query, b"" if asked.query else first, await _rest(body))
-        statement = Statement(
+        plan = Plan(
             sql=sql,
             parameters=asked.parameters,
             settings=asked.settings,
             database=asked.database or exchange.user.database,
+            output_format=_written_format(sql) or asked.default_format,
+            streamed=False,
             or_default=asked.database is None,
-            check=_unchecked(asked, sql),
         )
-        return await self._run(exchange, self._processor, statement)
+        return await self._run(exchange, self._processor, lambda _: plan)
 
     async def end_people(self) -> None:
         """End people's queries, whose clients then get an error; inserts go on."""
@@ -111,19 +112,24 @@ class Queries:
         self._people.stop()
         self._processor.stop()
 
-    async def _run(self, exchange: Exchange, threads: Threads, statement: Statement) -> Ending:
-        running = Running(self._engine, threads, statement)
+    async def _run(self, exchange: Exchange, threads: Threads, planner: Planner) -> Ending:
+        rights = Rights.of(exchange.user)
+        running = Running(self._engine, threads, planner)
         about = Reply(
             asked=exchange.asked,
             running=running,
             timezone=self._engine.timezone,
             held_bytes=self._limits.whole_result_bytes,
-            scrub=lambda refusal: refusal,
+            hides_reads=rights.role is Role.ANALYST,
+            scrub=lambda refusal: scrub(refusal, rights, self._engine.folder),
         )
         with self._counted(exchange.user, running):
-            return await running.watched(
-                _start_and_send(about, exchange.send), bodies.hung_up(exchange.request)
-            )
+            try:
+                return await running.watched(
+                    _start_and_send(about, exchange.send), bodies.hung_up(exchange.request)
+                )
+            except Refusal as refusal:
+                raise about.scrub(refusal) from None
 
     @contextlib.contextmanager
     def _counted(self, user: StoreUser, running: Running) -> Iterator[None]:
@@ -161,13 +167,9 @@ async def _start_and_send(about: Reply, send: Send) -> Ending:
         await about.running.close()
 
 
-def _unchecked(asked: Asked, sql: str) -> Callable[[Handle], Verdict]:
-    def check(handle: Handle) -> Verdict:
-        found = _FORMAT.search(sql)
-        name = found[1] if found else asked.default_format
-        return Verdict(name, streamed=False)
-
-    return check
+def _written_format(sql: str) -> str | None:
+    found = _FORMAT.search(sql)
+    return found[1] if found else None
 
 
 def _joined(query: str, *bodies_: bytes) -> str:

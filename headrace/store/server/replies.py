@@ -34,6 +34,7 @@ class Reply(msgspec.Struct):
     running: Running
     timezone: str
     held_bytes: int
+    hides_reads: bool
     scrub: Callable[[Refusal], Refusal]
 
 
@@ -63,7 +64,7 @@ async def _hold(about: Reply) -> tuple[list[bytes], Summary, bool]:
         held.append(block.data)
         size += len(block.data)
         summary = _add(summary, block.summary)
-        if not about.running.verdict.streamed:
+        if not about.running.plan.streamed:
             return held, summary, True
     return held, summary, False
 
@@ -129,9 +130,13 @@ def _packed(encoding: str, data: bytes) -> bytes:
 
 
 def _headers(about: Reply, summary: Summary) -> dict[str, str]:
+    if about.hides_reads:
+        summary = msgspec.structs.replace(
+            summary, read_rows=summary.result_rows, read_bytes=summary.result_bytes
+        )
     return query_headers(
         query_id=about.asked.query_id,
-        output_format=about.running.verdict.output_format,
+        output_format=about.running.plan.output_format,
         timezone=about.timezone,
         summary=summary,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -21,25 +22,28 @@ _NUMBERS: Final = itertools.count()
 _KILL_AGAIN_SECONDS: Final = 0.1
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What a check found: the format of the answer, and whether its blocks can be sent singly."""
+class Plan(msgspec.Struct, frozen=True):
+    """What to run and how; `sql` None: nothing, the answer is empty.
 
-    output_format: str
-    streamed: bool
-
-
-class Statement(msgspec.Struct, frozen=True):
-    """A statement, how to run it, and the check to make on its connection first.
-
-    `or_default`: without the database it runs in `default` (there is none before migrations).
+    `streamed`: the result's blocks can be sent one by one. `or_default`: without the database
+    it runs in `default` (there is none before the migrations).
     """
 
-    sql: str
+    sql: str | None
     parameters: Mapping[str, str]
     settings: Mapping[str, str]
     database: str
-    or_default: bool
-    check: Callable[[Handle], Verdict]
+    output_format: str
+    streamed: bool
+    or_default: bool = False
+
+    @classmethod
+    def nothing(cls, output_format: str) -> Plan:
+        return cls(None, {}, {}, "", output_format, streamed=False)
+
+
+Planner = Callable[[Handle], Plan]
+"""Makes the plan, on the connection it will run on, in the thread it will run in."""
 
 
 class HungUp(Exception):
@@ -62,17 +66,17 @@ class Threads:
 class Running:
     """One statement: `start`, then `next_block` until None, then `close`, always."""
 
-    def __init__(self, engine: Engine, threads: Threads, statement: Statement) -> None:
+    def __init__(self, engine: Engine, threads: Threads, planner: Planner) -> None:
         self._engine = engine
         self._threads = threads
-        self._statement = statement
+        self._planner = planner
         self._tag = f"headrace-{next(_NUMBERS)}"
-        self._killed = False
+        self._killed = threading.Event()
         self._blocks = self._run()
-        self.verdict = Verdict("", streamed=False)
+        self.plan = Plan.nothing("")
 
     async def start(self) -> None:
-        """Connect and check; raises `Refusal`."""
+        """Connect and plan; raises `Refusal`."""
         await self._threads.call(next, self._blocks, None)
 
     async def next_block(self) -> Result | None:
@@ -83,7 +87,7 @@ class Running:
 
     def kill(self) -> None:
         """Order its end; to be repeated, for it may not have begun yet."""
-        self._killed = True
+        self._killed.set()
         self._engine.kill(self._tag)
 
     async def watched(self, work: Coroutine[Any, Any, T], gone: Coroutine[Any, Any, None]) -> T:
@@ -108,19 +112,17 @@ class Running:
         working.exception()
 
     def _run(self) -> Generator[Result | None, None, None]:
-        statement = self._statement
-        settings = {"log_comment": self._tag, **statement.settings}
-        connected = self._engine.connect(
-            settings, statement.database, or_default=statement.or_default
-        )
-        with connected as handle:
-            self.verdict = statement.check(handle)
+        with self._engine.connect() as handle:
+            plan = self.plan = self._planner(handle)
             yield None
-            name = self.verdict.output_format
-            if self.verdict.streamed:
-                for block in handle.stream(statement.sql, name, statement.parameters):
-                    if self._killed:
-                        return
-                    yield block
-            elif not self._killed:
-                yield handle.query(statement.sql, name, statement.parameters)
+            if plan.sql is None or self._killed.is_set():
+                return
+            handle.use(plan.database, or_default=plan.or_default)
+            handle.apply({"log_comment": self._tag, **plan.settings})
+            if not plan.streamed:
+                yield handle.query(plan.sql, plan.output_format, plan.parameters)
+                return
+            for block in handle.stream(plan.sql, plan.output_format, plan.parameters):
+                if self._killed.is_set():
+                    return
+                yield block
