@@ -12,7 +12,7 @@ import asyncio
 import collections
 import sys
 import time
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import uvloop
@@ -60,8 +60,7 @@ class Connection(asyncio.Protocol):
         self.sent_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's derives from nothing
         self.send()
 
     def send(self) -> None:

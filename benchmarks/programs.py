@@ -30,7 +30,8 @@ from headrace.runtime.version import headrace_version
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.port import Scope
 
-UNLIMITED: Final = 1_000_000_000
+UNLIMITED: Final = 10_000_000
+"""The highest limit a workspace may have: requests per minute no client here reaches."""
 HEADRACE: Final = str(Path(sys.executable).parent / "headrace")
 
 
