@@ -29,7 +29,7 @@ _KEY_NAME: Final = "headrace check"
 _KEY_LIFE: Final = timedelta(minutes=10)
 _IN_FORCE_SECONDS: Final = 5.0
 _IN_TABLE_SECONDS: Final = 15.0
-_ANSWER_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 5.0
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -34,20 +34,20 @@ def pasted(lines: str, node: Node) -> str:
     return done.stdout
 
 
-def block(said: str, begin: str) -> str:
-    """The lines from the one that begins so up to the next empty one."""
-    found = re.search(rf"^{re.escape(begin)}.*?(?=\n\n)", said, re.MULTILINE | re.DOTALL)
+def block(said: str, title: str) -> str:
+    """The lines under a title."""
+    found = re.search(rf"^{title}\n\n(.*?)\n\n", said, re.MULTILINE | re.DOTALL)
     assert found, said
-    return found.group()
+    return found[1]
 
 
 def test_what_it_prints_works_when_pasted(shared_node: Node) -> None:
     """The curl line sends an event, and both queries show it."""
     said = shared_node.said()
-    answer = json.loads(pasted(block(said, "curl http://127.0.0.1") + " --silent", shared_node))
+    answer = json.loads(pasted(block(said, "Send an event:") + " --silent", shared_node))
     assert answer["status"] == "ok"
     shared_node.until_settled()
-    queries = block(said, HEADRACE).splitlines()
+    queries = block(said, "See it in ClickHouse:").splitlines()
     assert len(queries) == 2
     for query in queries:
         assert "paywall_viewed" in pasted(query, shared_node)
