@@ -43,7 +43,6 @@ class CollectorParts(msgspec.Struct, frozen=True, kw_only=True):
     keys: KeyStore | None = None
     requests_per_minute: int = 100
     max_bytes_in_flight: int = 64 * 1024 * 1024
-    body_timeout_seconds: float = 30.0
     cors_origins: Sequence[str] = ("*",)
     trusted_proxies: Sequence[str] = ()
     checks: Checks = {}
@@ -106,5 +105,4 @@ def _shared(parts: CollectorParts) -> Shared:
         clock=parts.clock,
         executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-bodies"),
         requests_per_minute=parts.requests_per_minute,
-        body_timeout_seconds=parts.body_timeout_seconds,
     )

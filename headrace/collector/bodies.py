@@ -1,6 +1,7 @@
-"""Reading request bodies: bounded each by itself, bounded all together, bounded in time.
+"""Reading request bodies: bounded each by itself, bounded all together.
 
-Owns what a body may weigh and how much of all bodies is held at once. Every request that holds
+Owns what a body may weigh and how much of all bodies is held at once; how long one may take is
+`server.py`'s. Every request that holds
 a body does so through `Budget.hold()` until its events are in the log. Decompression is
 `compression.py`'s.
 """
@@ -15,7 +16,6 @@ from typing import Any, Final
 from headrace.collector.answers import (
     OVERLOADED,
     TOO_LARGE,
-    TOO_SLOW,
     WRONG_MEDIA,
     Refusal,
     retry_after,
@@ -137,9 +137,7 @@ class Held:
         self._budget.change(change)
 
 
-async def read_body(
-    request: Incoming, held: Held, *, timeout_seconds: float, aside: Aside
-) -> bytes:
+async def read_body(request: Incoming, held: Held, *, aside: Aside) -> bytes:
     """The whole body, decompressed; raises `Refusal`, or `ClientGone`."""
     headers = request.headers
     if headers.get(b"content-type", b"") not in _USUAL_TYPES:
@@ -149,15 +147,7 @@ async def read_body(
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length[:20]) > max_bytes:
         raise _too_large()
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            body = await _collect(request, held, max_bytes)
-    except TimeoutError:
-        raise Refusal(
-            TOO_SLOW,
-            f"the body was not there within {timeout_seconds:g} s; send it faster or smaller",
-            headers=[(b"connection", b"close")],
-        ) from None
+    body = await _collect(request, held, max_bytes)
     return await _opened(encoding, body, held, aside) if encoding else body
 
 

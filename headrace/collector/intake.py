@@ -53,7 +53,6 @@ class Shared(msgspec.Struct, frozen=True):
     clock: Clock
     executor: Executor
     requests_per_minute: int
-    body_timeout_seconds: float
 
     async def aside(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run what takes long in the one thread for it: other requests get their turns."""
@@ -91,10 +90,7 @@ class Endpoint:
 
     async def body_of(self, request: Incoming, held: Held) -> bytes:
         """The whole body, decompressed."""
-        shared = self.shared
-        return await read_body(
-            request, held, timeout_seconds=shared.body_timeout_seconds, aside=shared.aside
-        )
+        return await read_body(request, held, aside=self.shared.aside)
 
     async def decoded(self, read: Callable[[bytes], Any], body: bytes) -> Any:
         """What `read` makes of the body."""

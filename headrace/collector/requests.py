@@ -17,6 +17,9 @@ from headrace.collector.answers import Answer
 _NOBODY_KNOWN: Final = "unknown"
 _IPV6_SITE_BITS: Final = 64
 
+ANSWER_HEADERS: Final = "headrace.answer_headers"
+"""Where in the scope they lie, for a server that has to answer in the application's stead."""
+
 Network = IPv4Network | IPv6Network
 
 
@@ -33,6 +36,7 @@ class Incoming:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.id = b""
         self.answer_headers: list[tuple[bytes, bytes]] = []
+        scope[ANSWER_HEADERS] = self.answer_headers
 
     def text(self, name: bytes) -> str:
         """A header's value without surrounding blanks, empty if absent; any byte is fine."""

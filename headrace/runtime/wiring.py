@@ -72,7 +72,6 @@ async def run_collector(
             clock=clock,
             requests_per_minute=settings.requests_per_minute,
             max_bytes_in_flight=settings.max_bytes_in_flight,
-            body_timeout_seconds=settings.body_timeout_seconds,
             cors_origins=settings.cors_origins,
             trusted_proxies=settings.trusted_proxies,
         )
@@ -82,6 +81,7 @@ async def run_collector(
             tls_certificate=settings.tls_certificate,
             tls_key=settings.tls_key,
             header_timeout_seconds=settings.header_timeout_seconds,
+            body_timeout_seconds=settings.body_timeout_seconds,
         )
         await serve(build_app(parts), options, stop, lambda _host, _port: ready())
     await log.stop()
