@@ -72,11 +72,6 @@ class StoreReader:
         with self.stream(sql, _ROWS_FORMAT, parameters) as response:
             return [decoder.decode(line) for line in lines_of(response)]
 
-    def run(self, sql: str, **parameters: str) -> None:
-        """A statement without an answer, for those whose login may write."""
-        with self.stream(sql, _ROWS_FORMAT, parameters) as response:
-            response.read()
-
 
 def lines_of(response: httpx2.Response) -> Iterator[bytes]:
     """The lines of an answer, ended by line feeds alone (JSON text may hold U+2028)."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from cyclopts import App, Parameter
 from headrace.runtime import reach
 from headrace.runtime.commands.output import JsonOption, print_json, print_table, say
 from headrace.runtime.options import HomeOption
+from headrace.runtime.settings import Settings
 from headrace.runtime.store_reader import StoreReader
 
 app = App(name="identities", help="Who is whom: show, unlink, link.")
@@ -39,7 +39,8 @@ def show(
     home: HomeOption = None,
 ) -> None:
     """Show the links of an anonymous id, or all of a user."""
-    with _store(home, workspace) as (store, workspace_id):
+    settings, workspace_id = _settings(home, workspace)
+    with StoreReader(reach.operator_login(settings)) as store:
         found = store.rows(
             """
             SELECT anonymous_id, user_id, toString(linked_at) AS linked_at, source_event_id
@@ -90,26 +91,26 @@ def link(
 def _decide(
     home: Path | None, workspace: str, anonymous_id: str, user_id: str, *, excluded: bool
 ) -> None:
-    with _store(home, workspace, may_write=True) as (store, workspace_id):
-        store.run(
-            f"""
-            INSERT INTO identity_exclusions_rows (workspace_id, anonymous_id, user_id, excluded)
-            SELECT {{workspace_id:String}}, {{anonymous_id:String}}, {{user_id:String}}, {excluded}
-            """,
+    # Not at the top: they bring clickhouse-connect along.
+    from headrace.store.connection import Connection
+    from headrace.store.identities import link_again
+    from headrace.store.identities import unlink as exclude
+
+    settings, workspace_id = _settings(home, workspace)
+    login = reach.processor_login(settings)
+    decide = exclude if excluded else link_again
+    with closing(Connection(login.url, login.user, login.password)) as connection:
+        decide(
+            connection,
             workspace_id=workspace_id,
             anonymous_id=anonymous_id,
             user_id=user_id,
+            database=login.database,
         )
-        store.run("SYSTEM RELOAD DICTIONARY identity_links_recent")
 
 
-@contextmanager
-def _store(
-    home: Path | None, workspace: str, *, may_write: bool = False
-) -> Iterator[tuple[StoreReader, str]]:
+def _settings(home: Path | None, workspace: str) -> tuple[Settings, str]:
+    """The settings, and the workspace's id."""
     settings = reach.settings_for(home)
     with reach.open_control(settings) as control:
-        owner = control.find_workspace(workspace)
-    login = reach.processor_login(settings) if may_write else reach.operator_login(settings)
-    with StoreReader(login) as store:
-        yield store, owner.id
+        return settings, control.find_workspace(workspace).id

@@ -1,0 +1,69 @@
+"""`headrace analysts create|list`: people who query one workspace."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from headrace.runtime import reach
+from headrace.runtime.commands.output import JsonOption, print_json, print_table, say
+from headrace.runtime.options import HomeOption
+from headrace.schemas.errors import Overloaded, Unavailable
+from headrace.workspaces.port import Role
+
+app = App(name="analysts", help="Users of the store who read one workspace, and cannot write.")
+
+
+@app.command
+def create(
+    *,
+    workspace: Annotated[str, Parameter(help="The workspace's name or id.")],
+    name: Annotated[str | None, Parameter(help="The user's name.  [analyst_…]")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Create an analyst and print how it logs in, as JSON: the only time the password is seen."""
+    # Not at the top: it brings clickhouse-connect along.
+    from headrace.runtime.analyst_databases import ensure_analyst_databases
+
+    settings = reach.settings_for(home)
+    processor = reach.processor_login(settings)
+    with reach.open_control(settings) as control:
+        owner = control.find_workspace(workspace)
+        made = control.create_store_user(Role.ANALYST, workspace=owner, name=name)
+        mine = [user for user in control.list_store_users() if user.name == made.user]
+    try:
+        ensure_analyst_databases(processor, mine)
+    except (Unavailable, Overloaded):
+        say("The store cannot be reached; the analyst's views are made when the node starts.")
+    say(f"Analyst {made.user} reads workspace {owner.name}. The password is not shown again.")
+    print_json(
+        {
+            "url": processor.url,
+            "database": made.database,
+            "user": made.user,
+            "password": made.password,
+        }
+    )
+
+
+@app.command(name="list")
+def list_(*, json: JsonOption = False, home: HomeOption = None) -> None:
+    """List the analysts of all workspaces."""
+    with reach.open_control(reach.settings_for(home)) as control:
+        names = {each.id: each.name for each in control.list_workspaces()}
+        analysts = [
+            {
+                "user": user.name,
+                "workspace": names.get(user.workspace_id or "", ""),
+                "workspace_id": user.workspace_id,
+                "database": user.database,
+            }
+            for user in control.list_store_users()
+            if user.role is Role.ANALYST
+        ]
+    if json:
+        print_json(analysts)
+    else:
+        rows = [(each["user"], each["workspace"], each["database"]) for each in analysts]
+        print_table(("user", "workspace", "database"), rows)
