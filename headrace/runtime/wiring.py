@@ -98,7 +98,7 @@ async def run_processor(
     from headrace.store.clickhouse import ClickHouseStore
 
     login = read_processor_login(home)
-    if not await _unless(stop, _prepare_store(login, clock)):
+    if not await _unless(stop, _prepare_store(login, home, clock)):
         return
     store = ClickHouseStore.connect(login.url, login.user, login.password, login.database)
     membership = SqliteMembership(home.log, home.positions, clock)
@@ -114,14 +114,12 @@ async def run_processor(
     await store.stop()
 
 
-async def _prepare_store(login: StoreLogin, clock: Clock) -> None:
-    """Bring the store's tables up to date, as soon as it answers."""
-    from headrace.store.migrate import migrate
-
+async def _prepare_store(login: StoreLogin, home: Home, clock: Clock) -> None:
+    """Bring the store's tables and analysts' views up to date, as soon as it answers."""
     began = clock.monotonic()
     while True:
         try:
-            await asyncio.to_thread(migrate, login.url, login.user, login.password, login.database)
+            await asyncio.to_thread(_update_store, login, home)
         except (Unavailable, Overloaded) as error:
             if clock.monotonic() - began > _PATIENT_SECONDS:
                 log.warning("the store's tables cannot be brought up to date", why=str(error))
@@ -129,6 +127,16 @@ async def _prepare_store(login: StoreLogin, clock: Clock) -> None:
             await asyncio.sleep(_POLL_SECONDS)
         else:
             return
+
+
+def _update_store(login: StoreLogin, home: Home) -> None:
+    from headrace.runtime.analyst_databases import ensure_analyst_databases
+    from headrace.store.migrate import migrate
+    from headrace.workspaces.database import ControlData
+
+    migrate(login.url, login.user, login.password, login.database)
+    with contextlib.closing(ControlData.open(home.control_url)) as control:
+        ensure_analyst_databases(login, control.list_store_users())
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
