@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from copy import copy
 from datetime import datetime
 from uuid import uuid4
 from zlib import crc32
@@ -139,7 +140,7 @@ class MemoryAppender:
             self._log.appends += 1
             self._log.store(batch, key_record)
         if error is not None:
-            raise error
+            raise copy(error)
 
     async def recall(self, key: bytes, now: datetime) -> KeyRecord | None:
         await asyncio.sleep(0)

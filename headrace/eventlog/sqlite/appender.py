@@ -25,7 +25,7 @@ from headrace.eventlog.sqlite.inbox import Pending
 from headrace.eventlog.sqlite.keys import KeyReader
 from headrace.eventlog.sqlite.layout import Meta, open_reader, read_meta
 from headrace.eventlog.sqlite.reserve import Reserve
-from headrace.eventlog.sqlite.writer import Writer
+from headrace.eventlog.sqlite.writer import Writer, open_file
 from headrace.runtime.clock import Clock
 from headrace.schemas.errors import Overloaded
 
@@ -97,11 +97,11 @@ class SqliteAppender:
         return self._writer.refusal is None and self._has_room(self._wanted_bytes)
 
     async def stop(self) -> None:
+        await asyncio.to_thread(self._key_thread.shutdown)
+        self._keys.close()  # before the writer: the last to close carries the WAL over
         self._writer.close()
         if not await asyncio.to_thread(self._writer.join, _STOP_SECONDS):
             _LOG.error("log_writer_stuck", seconds=_STOP_SECONDS)
-        await asyncio.to_thread(self._key_thread.shutdown)
-        self._keys.close()
 
     def _check_room(self, size: int) -> None:
         refusal = self._writer.refusal
@@ -124,11 +124,11 @@ class SqliteAppender:
 def _open_somehow(path: Path, clock: Clock, reserve: Reserve) -> tuple[LogFile | None, Meta]:
     """The log to write; None and what can be read of it if it cannot be written now."""
     try:
-        file = LogFile.open(path, now=clock.now())
+        file = open_file(path, clock, reserve)
     except sqlite3.Error:
         reserve.give_up()  # even opening takes some space: the WAL and its index
         try:
-            file = LogFile.open(path, now=clock.now())
+            file = open_file(path, clock, reserve)
         except sqlite3.Error as error:
             return None, _read_meta_only(path, error)
     return file, file.meta

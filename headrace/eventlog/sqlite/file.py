@@ -20,10 +20,12 @@ from headrace.eventlog.sqlite.chunk import to_micros
 from headrace.eventlog.sqlite.layout import LOG_TABLES, Meta, file_identity, open_writer, read_meta
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
-"""The WAL is carried over into the file when it is longer than this."""
-_TRUNCATE_BYTES: Final = 4 * CHECKPOINT_BYTES
+"""The WAL is carried over into the file when this much was written to it."""
+_LONG: Final = 4  # times that, and the WAL is cut short even if we must wait for readers
+_CUT_SECONDS: Final = 2.0  # between tries, each of which may wait for a reader that stays
 _SPARE_BYTES: Final = 64 * 1024 * 1024  # free pages kept in the file for the next rush
 _STEP_SECONDS: Final = 0.005
+_STEP_ROUNDS: Final = 32
 _DELETE_ROWS: Final = 16
 _DELETE_KEYS: Final = 256
 _VACUUM_PAGES: Final = 512
@@ -39,12 +41,13 @@ class NewChunk(msgspec.Struct, frozen=True, gc=False):
 class LogFile:
     """The open file. Make it with `LogFile.open`."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, checkpoint_bytes: int) -> None:
         self._connection = connection
         self._path = path
         self._identity = file_identity(path)
         self._wal = path.with_name(path.name + "-wal")
-        self._written_bytes = CHECKPOINT_BYTES  # unknown: what is left of the last run
+        self._checkpoint_bytes = checkpoint_bytes
+        self._written_bytes = checkpoint_bytes  # unknown: what is left of the last run
         self.committing = False
         self.meta: Meta = read_meta(connection, path)
         (self._page_bytes,) = self._row("PRAGMA page_size")
@@ -52,11 +55,13 @@ class LogFile:
         self._last_position: int = row[0] or 0
 
     @classmethod
-    def open(cls, path: Path, *, now: datetime) -> LogFile:
+    def open(
+        cls, path: Path, *, now: datetime, checkpoint_bytes: int = CHECKPOINT_BYTES
+    ) -> LogFile:
         """Open the file; a new one is made with `now` as its creation time."""
         connection = open_writer(path, LOG_TABLES, created_at=to_micros(now))
         try:
-            return cls(path, connection)
+            return cls(path, connection, checkpoint_bytes)
         except BaseException:
             connection.close()
             raise
@@ -81,7 +86,10 @@ class LogFile:
         self.committing = True
         self._connection.execute("COMMIT")
         self._last_position = position
-        self._note_written(sum(len(chunk.body) for chunk in chunks))
+        # A key goes to a page of its own, and to one of the index.
+        self._note_written(
+            sum(len(chunk.body) for chunk in chunks) + 2 * len(keys) * self._page_bytes
+        )
 
     def roll_back(self) -> None:
         """Undo what a failed call left open."""
@@ -106,13 +114,13 @@ class LogFile:
             _DELETE_KEYS,
         )
 
-    def give_pages_back(self) -> bool:
-        """Shorten the file by some free pages if it has many; True if more remain."""
-        if self.free_bytes() <= _SPARE_BYTES:
+    def give_pages_back(self, *, keep_bytes: int = _SPARE_BYTES) -> bool:
+        """Shorten the file by some of its free pages if it has many; True if more remain."""
+        if self.free_bytes() <= keep_bytes:
             return False
         self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
         self._note_written(_VACUUM_PAGES * self._page_bytes)
-        return self.free_bytes() > _SPARE_BYTES
+        return self.free_bytes() > keep_bytes
 
     def checkpoint(self, *, truncate: bool = False) -> bool:
         """Carry the WAL over into the file; False if readers kept it from being complete.
@@ -125,18 +133,23 @@ class LogFile:
         return not busy and frames == carried
 
     def checkpoint_if_due(self) -> None:
-        """Keep the WAL near `CHECKPOINT_BYTES`.
+        """Keep the WAL near its bound.
 
         Once carried over it is written from its start again, if no reader is in it just then;
         one that has grown long for that reason is emptied, which waits a moment for readers.
         """
-        if self._written_bytes >= CHECKPOINT_BYTES:
-            self.checkpoint(truncate=self.wal_bytes() > _TRUNCATE_BYTES)
+        if self._written_bytes < self._checkpoint_bytes:
+            return
+        is_long = self.wal_bytes() > _LONG * self._checkpoint_bytes
+        must_cut = is_long and time.monotonic() >= self._next_cut
+        if must_cut:
+            self._next_cut = time.monotonic() + _CUT_SECONDS
+        self.checkpoint(truncate=must_cut)
 
     def used_bytes(self) -> int:
         """Bytes that rows take, and a WAL longer than it should be."""
         (pages,) = self._row("PRAGMA page_count")
-        overlong = max(0, self.wal_bytes() - _TRUNCATE_BYTES)
+        overlong = max(0, self.wal_bytes() - _LONG * self._checkpoint_bytes)
         return int(pages) * self._page_bytes - self.free_bytes() + overlong
 
     def free_bytes(self) -> int:
@@ -163,17 +176,18 @@ class LogFile:
 
     def _delete(self, statement: str, bound: int, limit: int) -> bool:
         deadline = time.monotonic() + _STEP_SECONDS
-        deleted = limit
+        deleted, rounds = limit, 0
         self._connection.execute("BEGIN IMMEDIATE")
-        while deleted == limit and time.monotonic() < deadline:
+        while deleted == limit and rounds < _STEP_ROUNDS and time.monotonic() < deadline:
+            rounds += 1
             deleted = self._connection.execute(statement, (bound, limit)).rowcount
+            self._note_written(deleted * self._page_bytes)
         self._connection.execute("COMMIT")
-        self._note_written(limit * self._page_bytes)
         return deleted == limit
 
     def _note_written(self, content_bytes: int) -> None:
         # SQLite does not say how long the WAL is in use; content and a few pages come near.
-        self._written_bytes += content_bytes + 4 * self._page_bytes
+        self._written_bytes += content_bytes + 4 * self._page_bytes if content_bytes else 0
 
     def _row(self, statement: str, *values: int) -> tuple[int, ...]:
         row: tuple[int, ...] = self._connection.execute(statement, values).fetchone()

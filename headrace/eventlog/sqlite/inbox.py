@@ -35,7 +35,8 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
 class Inbox:
     """First in, first out; full raises `Overloaded` at once, since a client can wait better."""
 
-    def __init__(self) -> None:
+    def __init__(self, group_bytes: int = GROUP_BYTES) -> None:
+        self._group_bytes = group_bytes
         self._waiting: deque[Pending] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -60,15 +61,15 @@ class Inbox:
         return bool(self._waiting) and self.waiting_bytes + pending.size > MAX_WAITING_BYTES
 
     def take(self, wait_seconds: float) -> list[Pending]:
-        """All that wait, up to `GROUP_BYTES` and at least one; empty when nothing came."""
+        """All that wait, up to `group_bytes` and at least one; empty when nothing came."""
         with self._changed:
             if not self._waiting and not self._closed:
                 self._changed.wait(wait_seconds)
             group: list[Pending] = []
-            group_bytes = 0
+            taken_bytes = 0
             while self._waiting:
-                group_bytes += self._waiting[0].size
-                if group and group_bytes > GROUP_BYTES:
+                taken_bytes += self._waiting[0].size
+                if group and taken_bytes > self._group_bytes:
                     break
                 group.append(self._waiting.popleft())
             self.waiting_bytes -= sum(pending.size for pending in group)

@@ -24,6 +24,9 @@ LAYOUT: Final = 1
 # of 4 KiB cost 1.0, and a commit of a single event costs no more than with 4 KiB.
 _PAGE_BYTES: Final = 8192
 
+# How long to wait for readers where they are in the way; ours need a few ms.
+_BUSY_SECONDS: Final = 0.1
+
 _META: Final = """
 CREATE TABLE meta (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -80,7 +83,9 @@ def open_writer(path: Path, tables: tuple[str, ...], *, created_at: int) -> sqli
 
     Every commit is on the disk when it returns. Raises `sqlite3.Error` or `WrongLayout`.
     """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.2)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
+    )
     try:
         exists = _has_meta(connection)
         if exists:

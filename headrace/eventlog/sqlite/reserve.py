@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 RESERVE_BYTES: Final = 32 * 1024 * 1024
-_SHARE_OF_DISK: Final = 16
+_SHARE_OF_DISK: Final = 8
 
 
 class Reserve:
@@ -43,6 +43,10 @@ class Reserve:
             disk = os.statvfs(self._path.parent)
             self._size = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _SHARE_OF_DISK)
         return self._size
+
+    def share(self, at_most: int) -> int:
+        """Bytes that may be written at a time, so that the reserve makes good for some of it."""
+        return min(at_most, self.size // 4)
 
     def _is_whole(self) -> bool:
         return self._path.exists() and self._path.stat().st_size == self.size

@@ -17,8 +17,8 @@ from typing import Final
 import structlog
 
 from headrace.eventlog.sqlite.errors import RETRY_SECONDS, primary_code, translate
-from headrace.eventlog.sqlite.file import LogFile
-from headrace.eventlog.sqlite.inbox import Inbox, Pending
+from headrace.eventlog.sqlite.file import CHECKPOINT_BYTES, LogFile
+from headrace.eventlog.sqlite.inbox import GROUP_BYTES, Inbox, Pending
 from headrace.eventlog.sqlite.layout import Meta, WrongLayout
 from headrace.eventlog.sqlite.positions import read_committed
 from headrace.eventlog.sqlite.reserve import Reserve
@@ -36,7 +36,7 @@ class Writer:
     def __init__(
         self, path: Path, *, positions: Path, clock: Clock, meta: Meta, reserve: Reserve
     ) -> None:
-        self.inbox = Inbox()
+        self.inbox = Inbox(reserve.share(GROUP_BYTES))
         self.meta = meta
         self.used_bytes = 0
         self.refusal: Overloaded | None = None
@@ -143,42 +143,53 @@ class Writer:
         if not file.is_in_place():
             self._leave_removed_file()
             return True
-        more = self._delete_settled(file)
-        more |= file.delete_expired_keys(self._clock.now())
-        more |= not more and file.give_pages_back()
+        more = self._delete(file) or file.give_pages_back()
         file.checkpoint_if_due()
         self._note_used(file)
         return more
 
-    def _delete_settled(self, file: LogFile) -> bool:
-        if not file.holds_records():
-            return False
+    def _delete(self, file: LogFile) -> bool:
+        more_keys = file.delete_expired_keys(self._clock.now())
+        settled = self._settled_position() if file.holds_records() else None
+        more_records = settled is not None and file.delete_settled(settled)
+        return more_keys or more_records
+
+    def _settled_position(self) -> int | None:
         try:
             committed = read_committed(self._positions, self.meta.log_id, 0)
         except (sqlite3.Error, WrongLayout) as error:
             # No reason to refuse appends: there is room until the bound says otherwise.
             _LOG.warning("positions_not_readable", path=str(self._positions), reason=str(error))
-            return False
-        return committed is not None and file.delete_settled(committed.position)
+            return None
+        return committed.position if committed is not None else None
 
     def _mend(self) -> bool:
-        """Open again what broke, make room, and take appends again once there is some.
-
-        After a failed write or fsync nobody knows which frames of the WAL are on the disk
-        (the kernel forgets the error), so before the next append it is emptied whole.
-        """
+        """Open again what broke, make room, and take appends again once there is some."""
         if self._file is None:
-            self._file = LogFile.open(self._path, now=self._clock.now())
+            self._file = open_file(self._path, self._clock, self._reserve)
             self.meta = self._file.meta
-        file = self._file
-        if not file.checkpoint(truncate=True) and self._is_suspect:
-            return False
+        more = self._delete(self._file)
+        is_sound = self._empty_wal(self._file)
+        self._note_used(self._file)
+        if not (is_sound and self._reserve.take()):
+            return self._file.give_pages_back(keep_bytes=0) or more
         self._is_suspect = False
-        more = self._tidy(file)
-        if self._reserve.take():
-            self.refusal = None
-            _LOG.info("log_writable_again", path=str(self._path))
+        self.refusal = None
+        _LOG.info("log_writable_again", path=str(self._path))
         return more
+
+    def _empty_wal(self, file: LogFile) -> bool:
+        """Carry the WAL over; False if it must be empty before the next append and is not.
+
+        After a failed write or fsync nobody knows which frames of the WAL are on the disk (the
+        kernel forgets the error), and later frames are worth nothing without them.
+        """
+        try:
+            return file.checkpoint(truncate=True) or not self._is_suspect
+        except sqlite3.Error as error:
+            if primary_code(error) != sqlite3.SQLITE_FULL:
+                raise
+            return False
 
     # State
 
@@ -205,6 +216,11 @@ class Writer:
     def _note_used(self, file: LogFile) -> None:
         self.used_bytes = file.used_bytes()
         LOG_BYTES.set(self.used_bytes)
+
+
+def open_file(path: Path, clock: Clock, reserve: Reserve) -> LogFile:
+    """The log file, opened or made. Raises `sqlite3.Error` or `WrongLayout`."""
+    return LogFile.open(path, now=clock.now(), checkpoint_bytes=reserve.share(CHECKPOINT_BYTES))
 
 
 def _refuse(path: Path, error: Exception) -> HeadraceError:
