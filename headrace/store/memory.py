@@ -66,7 +66,7 @@ class MemoryStore:
         self.excluded: set[Pair] = set()
         self._requests: dict[tuple[str, int, str, str], MarkedRequest] = {}
         self._users: dict[tuple[str, str], str] = {}
-        self._links_per_user = links_per_user
+        self.links_per_user = links_per_user
         self._tokens = {name: deque[str](maxlen=window) for name in _TABLES}
         self._faults: list[_Fault] = []
 
@@ -94,6 +94,11 @@ class MemoryStore:
         if not row.anonymous_known:
             return ""
         return self._users.get((row.workspace_id, row.anonymous_id), row.anonymous_id)
+
+    def count_identities(self) -> None:
+        """Bring `person_id` up to date after a change of `excluded`."""
+        winners = count_links(self.links, self.excluded, links_per_user=self.links_per_user)
+        self._users = {key: link.user_id for key, link in winners.items()}
 
     # Store
 
@@ -167,12 +172,7 @@ class MemoryStore:
 
     async def refresh_identities(self) -> None:
         with _Call(self, "refresh_identities"):
-            self._users = {
-                key: link.user_id
-                for key, link in count_links(
-                    self.links, self.excluded, links_per_user=self._links_per_user
-                ).items()
-            }
+            self.count_identities()
 
     async def stop(self) -> None:
         self.calls.append("stop")
