@@ -31,6 +31,7 @@ async def settled_account(node: Node, workspace_id: str, traffic: Traffic) -> No
     )
     stored = dict(rows)
     assert len(rows) == len(stored), "an event id is in the table more than once"
+    print(f"{len(rows)} rows, {len(traffic.accepted)} accepted, {len(traffic.unknown)} unknown")
     assert traffic.accepted, "nothing was accepted"
     missing = traffic.accepted.keys() - stored.keys()
     assert not missing
