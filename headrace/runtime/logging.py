@@ -75,9 +75,14 @@ def configure_logging(process: str, *, level: str, form: str, file: Path | None)
         handlers.append(rotated)
     logging.basicConfig(handlers=handlers, level=level.upper(), force=True)
     logging.captureWarnings(capture=True)
+    quiet_drivers()
+    sys.excepthook = _log_the_end
+
+
+def quiet_drivers() -> None:
+    """Keep libraries from telling what our adapters tell; commands need this alone."""
     for name, lowest in _CHATTY.items():
         logging.getLogger(name).setLevel(lowest)
-    sys.excepthook = _log_the_end
 
 
 def hide_secrets(_logger: object, _method: str, entry: Entry) -> Entry:

@@ -123,6 +123,14 @@ def verify_for(settings: Settings, url: str) -> ssl.SSLContext | bool:
     return context
 
 
+def store_out_of_reach(url: str, error: Exception | None = None) -> NoNode:
+    """The sentence for a store that does not answer."""
+    why = f" ({str(error) or type(error).__name__})" if error is not None else ""
+    return NoNode(
+        f"the store at {url} cannot be reached{why}. Is the node running? `headrace status` tells."
+    )
+
+
 def read_secret(path: Path) -> str:
     """The first line of a file that holds a key or a password."""
     try:

@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 
 from headrace.runtime.credentials import StoreLogin
-from headrace.runtime.reach import is_local
+from headrace.runtime.reach import is_local, store_out_of_reach
 from headrace.runtime.sending.source import split_lines
 from headrace.schemas.errors import HeadraceError
 
@@ -64,7 +64,7 @@ class StoreReader:
                     raise QueryFailed(response.read().decode(errors="replace").strip())
                 yield response
         except httpx2.TransportError as error:
-            raise _out_of_reach(self._login.url, error) from error
+            raise store_out_of_reach(self._login.url, error) from error
 
     def rows(self, sql: str, shape: type[T], **parameters: str) -> list[T]:
         """All rows of a query, each decoded into `shape` by column name."""
@@ -78,14 +78,6 @@ def lines_of(response: httpx2.Response) -> Iterator[bytes]:
     for line in split_lines(response.iter_bytes(), sys.maxsize):
         if line:
             yield line
-
-
-def _out_of_reach(url: str, error: Exception) -> HeadraceError:
-    reason = str(error) or type(error).__name__
-    return HeadraceError(
-        f"the store at {url} cannot be reached ({reason}). Is the node running? "
-        "`headrace status` tells."
-    )
 
 
 def _escaped(text: str) -> str:

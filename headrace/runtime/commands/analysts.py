@@ -25,7 +25,9 @@ def create(
     """Create an analyst and print how it logs in, as JSON: the only time the password is seen."""
     # Not at the top: it brings clickhouse-connect along.
     from headrace.runtime.analyst_databases import ensure_analyst_databases
+    from headrace.runtime.logging import quiet_drivers
 
+    quiet_drivers()
     settings = reach.settings_for(home)
     processor = reach.processor_login(settings)
     with reach.open_control(settings) as control:
