@@ -46,6 +46,8 @@ class Refusal(Exception):
         super().__init__(message)
         self.code = code
         self.text = f"Code: {code}. DB::Exception: {message} ({name})"
+        self.is_the_engines = False
+        """Whether the text is the engine's, who does not know what the reader may know."""
 
     @classmethod
     def of_engine(cls, error: Exception) -> Refusal:
@@ -53,12 +55,15 @@ class Refusal(Exception):
         found = _TEXT.match(str(error))
         if found is None:
             return cls(1002, "UNKNOWN_EXCEPTION", str(error))
-        return cls(int(found[1]), "", "").with_text(f"Code: {found[1]}. {found[2]}")
+        refusal = cls(int(found[1]), "", "")
+        refusal.is_the_engines = True
+        return refusal.with_text(f"Code: {found[1]}. {found[2]}")
 
     def with_text(self, text: str) -> Refusal:
         """The same refusal in other words."""
         other = Refusal(self.code, "", "")
         other.text = text
+        other.is_the_engines = self.is_the_engines
         return other
 
     @property

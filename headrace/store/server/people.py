@@ -38,6 +38,10 @@ _FORCED_ON_ANALYSTS: Final = {
     "optimize_move_to_prewhere": "0",
     "query_plan_optimize_prewhere": "0",
     "short_circuit_function_evaluation": "force_enable",
+    # A projection is read with a PREWHERE of its own, and a join's runtime filter is put beside
+    # the view's: both evaluate what the settings above hold back.
+    "optimize_use_projections": "0",
+    "enable_join_runtime_filters": "0",
     # How many rows were read tells how many other workspaces have.
     "output_format_write_statistics": "0",
 }

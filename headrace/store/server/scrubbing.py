@@ -21,7 +21,7 @@ _MOST_CHARACTERS: Final = 4_000
 def scrub(refusal: Refusal, rights: Rights, folder: Path) -> Refusal:
     """The refusal as this user may read it."""
     text = refusal.text
-    if rights.is_analyst:
+    if rights.is_analyst and refusal.is_the_engines:
         text = _HINT.sub("", text)
         text = text.replace(str(folder), "<folder>")
         text = text.replace(f"{CATALOG}.`{rights.database}:", "`system.")
