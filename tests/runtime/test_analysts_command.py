@@ -104,6 +104,14 @@ def test_the_list_shows_who_reads_what(home: Path, capsys: pytest.CaptureFixture
     assert login["password"] not in printed
 
 
+def test_a_workspace_may_have_several(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with a name and a password of its own, over the same views."""
+    first, second = created(capsys, home), created(capsys, home)
+    assert first["user"] != second["user"]
+    assert first["password"] != second["password"]
+    assert first["database"] == second["database"]
+
+
 def test_a_name_is_taken_once(home: Path) -> None:
     """Another name is asked for."""
     analysts.create(workspace="acme", name="ann", home=home)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import chain, count
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -10,7 +12,7 @@ from headrace.runtime import reach
 from headrace.runtime.commands.output import JsonOption, print_json, print_table, say
 from headrace.runtime.options import HomeOption
 from headrace.schemas.errors import Overloaded, Unavailable
-from headrace.workspaces.port import Role
+from headrace.workspaces.port import Role, StoreUser, Workspace
 
 app = App(name="analysts", help="Users of the store who read one workspace, and cannot write.")
 
@@ -32,6 +34,7 @@ def create(
     processor = reach.processor_login(settings)
     with reach.open_control(settings) as control:
         owner = control.find_workspace(workspace)
+        name = name or _free_name(owner, control.list_store_users())
         made = control.create_store_user(Role.ANALYST, workspace=owner, name=name)
         mine = [user for user in control.list_store_users() if user.name == made.user]
     try:
@@ -46,6 +49,17 @@ def create(
             "user": made.user,
             "password": made.password,
         }
+    )
+
+
+def _free_name(workspace: Workspace, users: Collection[StoreUser]) -> str:
+    """`analyst_…` after the workspace's id, numbered from the second one on."""
+    taken = {user.name for user in users}
+    first = f"analyst_{workspace.id.removeprefix('ws_')}"
+    return next(
+        name
+        for name in chain([first], (f"{first}_{number}" for number in count(2)))
+        if name not in taken
     )
 
 
