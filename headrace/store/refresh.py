@@ -31,10 +31,18 @@ InThread = Callable[..., Awaitable[Any]]
 class Identities:
     """The loads of one process. Several processes may do the same to one store."""
 
-    def __init__(self, connection: Connection, database: str, in_thread: InThread) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        database: str,
+        in_thread: InThread,
+        *,
+        most_recent: int = MOST_RECENT,
+    ) -> None:
         self._connection = connection
         self._database = database
         self._in_thread = in_thread
+        self._most_recent = most_recent
         self._lock = asyncio.Lock()
         self._asked = 0
         self._served = 0
@@ -60,8 +68,9 @@ class Identities:
             await self._in_thread(self._load, "recent")
 
     async def stop(self) -> None:
-        if self._loading is not None:
-            await self._loading
+        """Wait for a load that was begun."""
+        if self._loading is not None and not self._loading.done():
+            await asyncio.wait({self._loading})
 
     def _may_load_all(self) -> bool:
         idle = self._loading is None or self._loading.done()
@@ -92,5 +101,5 @@ class Identities:
             f"WHERE database = '{self._database}' AND name LIKE 'identity_links_%'"
         )
         sizes = {str(name): int(count) for name, count in rows}
-        large = MOST_RECENT + sizes.get("identity_links_all", 0) // 50
+        large = self._most_recent + sizes.get("identity_links_all", 0) // 50
         return sizes.get("identity_links_recent", 0) > large

@@ -122,11 +122,8 @@ SOURCE(CLICKHOUSE({source} QUERY $$
             SELECT workspace_id, anonymous_id, user_id
             FROM {database}.identity_exclusions_rows FINAL WHERE excluded
         ),
-        touched AS
+        decided AS
         (
-            SELECT workspace_id, anonymous_id, user_id
-            FROM {database}.identity_links_rows WHERE first.3 <= -since
-            UNION ALL
             SELECT workspace_id, anonymous_id, user_id
             FROM {database}.identity_exclusions_rows
             WHERE toUnixTimestamp64Micro(changed_at) >= since
@@ -151,10 +148,18 @@ SOURCE(CLICKHOUSE({source} QUERY $$
                         user_id,
                         anonymous_id,
                         min(first) AS at,
-                        (workspace_id, anonymous_id, user_id) IN (SELECT * FROM touched) AS changed,
+                        at.3 <= -since
+                            OR (workspace_id, anonymous_id, user_id) IN (SELECT * FROM decided)
+                            AS changed,
                         (workspace_id, anonymous_id, user_id) NOT IN (SELECT * FROM excluded) AS counts
                     FROM {database}.identity_links_by_user_rows
-                    WHERE (workspace_id, user_id) IN (SELECT workspace_id, user_id FROM touched)
+                    WHERE (workspace_id, user_id) IN
+                    (
+                        SELECT workspace_id, user_id
+                        FROM {database}.identity_links_rows WHERE first.3 <= -since
+                        UNION ALL
+                        SELECT workspace_id, user_id FROM decided
+                    )
                     GROUP BY workspace_id, user_id, anonymous_id
                 )
             )
