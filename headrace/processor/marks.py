@@ -55,9 +55,7 @@ class Marks:
         requests = {_request(row) for _, row in marked}
         if remembered:
             requests |= remembered.keys() & {_request(row) for row in range_.rows if row}
-        if not requests:
-            return None
-        return Suspects(await self.find(list(requests | _repeated(range_))))
+        return Suspects(await self.find(list(requests))) if requests else None
 
     async def _recall(self, now: datetime) -> dict[_Request, datetime]:
         """What is remembered at the log's time `now`; the first time, from the store."""
@@ -103,19 +101,6 @@ def _marked(range_: Range) -> Iterator[tuple[Record, EventRow]]:
     for record, row in zip(range_.records, range_.rows, strict=True):
         if record.headers and Header.MARK in record.headers and row is not None:
             yield record, row
-
-
-def _repeated(range_: Range) -> set[_Request]:
-    """Requests of ids that the range holds twice: a second try must find what a first stored."""
-    seen: set[tuple[str, str]] = set()
-    repeated: set[_Request] = set()
-    for row in range_.rows:
-        if row is not None:
-            name = (row.workspace_id, row.event_id)
-            if name in seen:
-                repeated.add(_request(row))
-            seen.add(name)
-    return repeated
 
 
 def _forget(remembered: dict[_Request, datetime], before: datetime) -> None:

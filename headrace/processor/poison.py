@@ -4,7 +4,7 @@ Owns the search. `check_events` refuses what `insert_events` refuses and stores 
 search splits there; only the block that is left over when all were found touches `events`.
 
 Usual poison is found by one cheap pass first: what orjson cannot parse (a number beyond a
-double, a lone surrogate, invalid UTF-8, nesting past 1,024) ClickHouse's JSON type refuses too.
+double, invalid UTF-8) ClickHouse's JSON type refuses too.
 One row of each kind is shown to the store to be sure; were every row of a block like that,
 splitting alone would take two checks a row. A reason never quotes another row: the store's
 words about one row may hold that workspace's values.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Final
@@ -55,6 +55,8 @@ class Range(msgspec.Struct, gc=False):
     """By `identify`: position → the link that its event makes if it is stored."""
     token: str = ""
     """By `number`: what the block of events is inserted under."""
+    held: Set[int] | None = None
+    """By the first look at the store: positions that earlier owners settled."""
 
     @property
     def first(self) -> int:

@@ -107,6 +107,7 @@ class Settler:
         await self._parts.fail_point(Point.COMMITTED)
 
     async def _write(self, range_: Range, tries: int) -> Blocks:
+        """One try; returns what all tries together made of the range, to be counted."""
         now = await self._begin(range_, tries)
         now.suspects = await self._marks.look_up(range_)
         await self._parts.fail_point(Point.REMEMBERED)
@@ -116,7 +117,7 @@ class Settler:
             EVENT_TO_TABLE_SECONDS.observe(waited.total_seconds())
         await self._insert_others(now, blocks)
         await self._insert_links(now, blocks)
-        return blocks
+        return make_blocks(range_, range_.held or frozenset(), now.suspects) if tries else blocks
 
     async def _begin(self, range_: Range, tries: int) -> _Try:
         """Announce the range, and look at what is held of it if there is any doubt."""
@@ -124,6 +125,7 @@ class Settler:
         proved = self._parts.clock.monotonic()
         await self._parts.fail_point(Point.ANNOUNCED)
         held = await (self._look(range_) if tries else self._held.within(range_))
+        range_.held = held if range_.held is None else range_.held
         await self._parts.fail_point(Point.LOOKED)
         return _Try(range_, proved, range_.is_repeated or tries > 0 or bool(held), held)
 

@@ -1,7 +1,7 @@
 """Events against the schemas of the taxonomy. Pure.
 
 Only an event that has a schema is parsed into Python objects. Properties that cannot be parsed
-(`1e999`, a lone surrogate) are left to the store, which refuses them with its own reason.
+(`1e999`, invalid UTF-8) are left to the store, which refuses them with its own reason.
 """
 
 from __future__ import annotations

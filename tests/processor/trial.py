@@ -132,6 +132,7 @@ class Trial:
         self.store = LateStore(
             self.clock, window=window, refuses=lambda row: row.properties_raw == POISON
         )
+        self.backoff = BACKOFF
         self.flush = Flush(rows=rows, seconds=0.0, poll_seconds=0.001)
         self.appended: dict[Place, bytes] = {}
         self._ids = 0
@@ -218,7 +219,7 @@ class Trial:
             self.clock,
             self.flush,
             fail_point=fail_point,
-            backoff=BACKOFF,
+            backoff=self.backoff,
         )
 
     async def run_until_crash(self, schemas: Taxonomy = NORMAL, *, at: Point, nth: int = 1) -> bool:

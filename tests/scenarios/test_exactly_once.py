@@ -14,6 +14,7 @@ import pytest
 
 from headrace.eventlog.port import Committed
 from headrace.processor.failpoints import Point
+from headrace.processor.ranges import Flush
 from headrace.schemas.errors import Overloaded, Unavailable
 from headrace.schemas.taxonomy import Taxonomy
 from tests.processor.trial import (
@@ -173,7 +174,22 @@ async def test_a_late_block_of_other_rows_lands_at_any_moment(
         await land_late(Trial(rows=rows), table, NORMAL, lands_at)
 
 
-async def land_late(trial: Trial, table: str, schemas: Taxonomy, lands_at: Point | None) -> None:
+@every_schema
+@pytest.mark.parametrize("rows", [1, 2, 5, 100])
+async def test_a_new_owner_that_would_cut_ranges_otherwise(schemas: Taxonomy, rows: int) -> None:
+    """It repeats exactly the announced range, so that a late block of it is recognised."""
+    for lands_at in (None, *Point):
+        await land_late(Trial(rows=4), "events", schemas, lands_at, then_rows=rows)
+
+
+async def land_late(
+    trial: Trial,
+    table: str,
+    schemas: Taxonomy,
+    lands_at: Point | None,
+    *,
+    then_rows: int | None = None,
+) -> None:
     """Let a block arrive when the next owner passes `lands_at`, or after it is done."""
     await trial.append_one_of_each()
     trial.store.late = table
@@ -188,6 +204,8 @@ async def land_late(trial: Trial, table: str, schemas: Taxonomy, lands_at: Point
             landing, land = land, None
             await landing()
 
+    if then_rows is not None:
+        trial.flush = Flush(rows=then_rows, seconds=0.0, poll_seconds=0.001)
     await trial.settle(schemas, fail_point)
     if land is not None:
         await land()

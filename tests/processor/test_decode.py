@@ -1,0 +1,106 @@
+"""What a record holds: an event of ours, or the reason why not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from headrace.processor.decode import MAX_RECORD_BYTES, decode_record, glimpse
+from headrace.schemas.outcomes import Code, Rejected
+from headrace.schemas.records import MAX_PROPERTIES_BYTES, EventValue
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OURS = EventValue(
+    event_id="evt_" + "0" * 26,
+    workspace_id="ws",
+    event="click",
+    timestamp=NOON,
+    received_at=NOON,
+    user_id="u",
+    properties=msgspec.Raw(b'{ "a": 1e999 }'),
+)
+
+
+def encode(**fields: object) -> bytes:
+    """Our event with some fields replaced, or taken away with None."""
+    plain = msgspec.to_builtins(OURS, builtin_types=(msgspec.Raw,)) | fields
+    plain["properties"] = fields.get("properties", msgspec.Raw(b"{}"))
+    return msgspec.json.encode({name: value for name, value in plain.items() if value is not None})
+
+
+def test_an_event_of_ours_comes_back_with_its_properties_untouched() -> None:
+    """The client's bytes are not read, so not even a number beyond a double hurts here."""
+    decoded = decode_record(msgspec.json.encode(OURS))
+    assert isinstance(decoded, EventValue)
+    assert bytes(decoded.properties) == b'{ "a": 1e999 }'
+    assert decoded == msgspec.structs.replace(OURS, properties=decoded.properties)
+
+
+def test_the_largest_event_the_collector_takes_fits() -> None:
+    """Control characters are the longest way to write a character in JSON: six bytes each."""
+    properties = b'{"a":"%s"}' % (b"x" * (MAX_PROPERTIES_BYTES - 8))
+    largest = msgspec.structs.replace(
+        OURS,
+        event="\x01" * 200,
+        user_id="\x01" * 256,
+        anonymous_id="\x01" * 256,
+        properties=msgspec.Raw(properties),
+    )
+    assert isinstance(decode_record(msgspec.json.encode(largest)), EventValue)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"", "Input data was truncated"),
+        (b"null", "Expected `object`"),
+        (b"[]", "Expected `object`"),
+        (b"{}", "missing required field"),
+        (b"not JSON", "malformed"),
+        (b"\xef\xbb\xbf{}", "malformed"),
+        (b"\xff\xfe", "malformed"),
+        (b'{"event_id":"\xff"}', "utf-8"),
+        (encode(properties=msgspec.Raw(b'{"a":"\\ud800"}')), "truncated"),
+        (b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}", "recursion"),
+        (b'"' + b"x" * 10_000_000 + b'"', "10000002 bytes"),
+        (b"x" * (MAX_RECORD_BYTES + 1), "bytes; a record has at most"),
+        (encode(event_id="1"), "event_id is not"),
+        (encode(event_id="xyz_" + "0" * 26), "event_id is not"),
+        (encode(workspace_id=""), "workspace_id is empty"),
+        (encode(workspace_id=7), "Expected `str`, got `int`"),
+        (encode(event=""), "event is empty"),
+        (encode(properties=[1]), "properties are not an object"),
+        (encode(properties="{}"), "properties are not an object"),
+        (encode(timestamp="2026-01-01T00:00:00"), "not in UTC"),
+        (encode(timestamp="2026-01-01T00:00:00+02:00"), "not in UTC"),
+        (encode(timestamp="0001-01-01T00:00:00Z"), "out of range"),
+        (encode(received_at="9999-01-01T00:00:00Z"), "out of range"),
+        (encode(received_at="yesterday"), "RFC3339"),
+        (encode(received_at=None), "missing required field"),
+    ],
+)
+def test_anything_else_is_an_unreadable_record(value: bytes, reason: str) -> None:
+    """It is told why, and nothing is raised."""
+    decoded = decode_record(value)
+    assert isinstance(decoded, Rejected)
+    assert decoded.code is Code.UNREADABLE_RECORD
+    assert reason in decoded.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"", {}),
+        (b"[1]", {}),
+        (b"x" * 10_000_000, {}),
+        (b'{"workspace_id":"ws","event":7,"other":"x"}', {"workspace_id": "ws"}),
+        (encode(event_id="1"), {"event_id": "1", "workspace_id": "ws", "user_id": "u"}),
+    ],
+)
+def test_what_can_be_read_of_it_is_kept(value: bytes, expected: dict[str, str]) -> None:
+    """Texts under our names, so that a workspace sees its own unreadable records."""
+    found = glimpse(value)
+    assert expected.items() <= found.items()
+    assert found.keys() <= {"workspace_id", "event_id", "event", "user_id", "anonymous_id"}

@@ -1,0 +1,167 @@
+"""The processor as its process sees it: partitions come and go, trouble is waited out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import REGISTRY
+
+from headrace.eventlog.port import Committed
+from headrace.processor.failpoints import Point
+from headrace.processor.patience import Backoff
+from headrace.schemas.errors import Overloaded, Refused, Unavailable
+from tests.processor.trial import NORMAL, POISON, Crash, Freeze, Trial, crash_at, finish, until
+
+
+async def test_every_partition_has_a_worker() -> None:
+    """Records of all partitions are settled side by side."""
+    trial = Trial(partitions=4)
+    for key in range(40):
+        await trial.append(trial.make_event(), key=b"%d" % key)
+    await trial.settle()
+    trial.check()
+    assert {row.place.partition for row in trial.store.events} == {0, 1, 2, 3}
+
+
+async def test_it_goes_on_with_a_new_log() -> None:
+    """Its assignments are revoked, and new workers settle the new log's records."""
+    trial = Trial()
+    processor = trial.processor()
+    run = asyncio.create_task(processor.run())
+    await trial.append(trial.make_event())
+    await until(lambda: len(trial.store.events) == 1 and trial.is_settled())
+    trial.log.replace()
+    await trial.append(trial.make_event())
+    await until(lambda: len(trial.store.events) == 2 and trial.is_settled())
+    await finish(run, processor)
+    trial.check()
+
+
+@pytest.mark.parametrize("error", [Unavailable("gone"), Overloaded("full"), Refused("never")])
+@pytest.mark.parametrize("method", ["insert_events", "highest_position", "insert_rejected"])
+async def test_stopping_in_the_middle_of_retries_is_prompt(method: str, error: Exception) -> None:
+    """The back-off, however long it has become, hears that the partition was revoked."""
+    assert isinstance(error, Unavailable | Overloaded | Refused)
+    trial = Trial()
+    trial.backoff = Backoff(first_seconds=3600, longest_seconds=3600)
+    await trial.append(trial.make_event(), b"unreadable")
+    trial.store.fail(method, error=error, times=1_000)
+    processor = trial.processor()
+    run = asyncio.create_task(processor.run())
+    await until(lambda: method in trial.store.calls)
+    await finish(run, processor)
+    trial.store._faults.clear()
+    trial.backoff = Backoff(first_seconds=0.0)
+    await trial.settle()
+    trial.check()
+
+
+async def test_nothing_is_committed_after_a_revocation() -> None:
+    """An insert that was under way is finished; its range is the next owner's to confirm."""
+    trial = Trial()
+    await trial.append(trial.make_event())
+    freeze = Freeze(Point.EVENTS_INSERTED)
+    processor = trial.processor(fail_point=freeze)
+    run = asyncio.create_task(processor.run())
+    await until(freeze.reached.is_set)
+    stop = asyncio.create_task(processor.stop())
+    await asyncio.sleep(0)
+    freeze.thawed.set()
+    await stop
+    await run
+    assert trial.log.partitions[0].committed == Committed(1, 1)
+    await trial.settle()
+    trial.check()
+
+
+async def test_a_replaced_owner_ends_quietly_and_its_commit_is_refused() -> None:
+    """The new owner's position stands."""
+    trial = Trial()
+    await trial.append(trial.make_event())
+    freeze = Freeze(Point.EVENTS_INSERTED)
+    old = trial.processor(fail_point=freeze)
+    run = asyncio.create_task(old.run())
+    await until(freeze.reached.is_set)
+    await trial.settle()
+    await trial.append(trial.make_event())
+    freeze.thawed.set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert trial.log.partitions[0].committed == Committed(2)
+    await finish(run, old)
+    await trial.settle()
+    trial.check()
+
+
+async def test_a_worker_that_fails_stops_them_all_and_is_reported() -> None:
+    """What ended it comes out of `run`, once every other worker has released its partition."""
+    trial = Trial(partitions=3)
+    for key in range(30):
+        await trial.append(trial.make_event(), key=b"%d" % key)
+    with pytest.raises(Crash):
+        await trial.processor(fail_point=crash_at(Point.ANNOUNCED)).run()
+    await trial.settle()
+    trial.check()
+
+
+async def test_stopping_twice_or_before_running_is_harmless() -> None:
+    """A process may be told to end at any moment."""
+    processor = Trial().processor()
+    await processor.stop()
+    await processor.stop()
+
+
+async def test_a_large_range_goes_through_the_steps_in_a_thread() -> None:
+    """The outcome is the same as that of a small one."""
+    trial = Trial(rows=5_000)
+    await trial.append(*(trial.purchase(index % 20) for index in range(2_000)))
+    await trial.settle()
+    trial.check()
+    assert len(trial.store.rejected) == 900
+
+
+async def test_unreadable_records_keep_their_bytes_and_block_nobody() -> None:
+    """Each becomes a row of `rejected_events`, in the workspace it names if it names one."""
+    trial = Trial()
+    junk = [b"", b"x" * 10_000_000, b'{"workspace_id":"ws","event":"click"}', b"\xff"]
+    await trial.append(trial.make_event(), *junk, trial.make_event())
+    await trial.settle()
+    trial.check()
+    assert [row.raw for row in trial.store.rejected] == junk
+    assert set(trial.rejected_codes) == {"unreadable_record"}
+    assert [row.workspace_id for row in trial.store.rejected] == ["", "", "ws", ""]
+    assert all(row.received_at is None for row in trial.store.rejected)
+
+
+async def test_a_device_is_linked_once_however_much_it_sends() -> None:
+    """The first event of a pair makes its link; later ones say nothing new."""
+    trial = Trial(rows=3)
+    for _ in range(4):
+        await trial.append(*(trial.make_event(user_id="u", anonymous_id="d") for _ in range(3)))
+    await trial.settle()
+    trial.check()
+    assert len(trial.store.links) == 1
+
+
+async def test_metrics_count_what_became_of_records() -> None:
+    """Settled by outcome, rejected by code, waits by kind of trouble, and what is left."""
+    names = [
+        ("headrace_records_settled_total", {"outcome": "stored"}),
+        ("headrace_records_settled_total", {"outcome": "rejected"}),
+        ("headrace_records_rejected_total", {"code": "refused_by_store"}),
+        ("headrace_records_rejected_total", {"code": "unreadable_record"}),
+        ("headrace_insert_retries_total", {"kind": "unavailable"}),
+        ("headrace_insert_rows_count", {}),
+        ("headrace_event_to_table_seconds_count", {}),
+    ]
+    before = [REGISTRY.get_sample_value(name, labels) or 0 for name, labels in names]
+    trial = Trial()
+    await trial.append(trial.make_event(), trial.make_event(properties=POISON), b"")
+    trial.store.fail("insert_rejected")
+    await trial.settle(NORMAL)
+    after = [REGISTRY.get_sample_value(name, labels) or 0 for name, labels in names]
+    more = [now - then for now, then in zip(after, before, strict=True)]
+    assert more == [1, 2, 1, 1, 1, 1, 1]
+    assert REGISTRY.get_sample_value("headrace_lag_records", {"partition": "0"}) == 0
+    assert REGISTRY.get_sample_value("headrace_lag_seconds", {"partition": "0"}) == 0
