@@ -73,7 +73,10 @@ class Appender(Protocol):
         ...
 
     async def recall(self, key: bytes, now: datetime) -> KeyRecord | None:
-        """The unexpired record kept under `key`, if this log keeps keys; else None."""
+        """The unexpired record kept under `key`, if this log keeps keys; else None.
+
+        Sees every key of a batch whose append has returned. Raises `Unavailable`.
+        """
         ...
 
     async def keys_since(self) -> datetime:
@@ -128,7 +131,7 @@ class Assignment(Protocol):
     ) -> Sequence[Record]:
         """Records from `position` on, in order; waits up to `wait_seconds` for the first one.
 
-        Empty when there is none yet. At least one record is returned when there is one,
+        Empty when there is none yet, at once after `revoked` is set. At least one record is returned when there is one,
         however large. Positions may have gaps. Raises `Unavailable`; raises `LookupError` if
         `position` is before the earliest or after the end: the caller stops, loudly.
         """
@@ -138,7 +141,8 @@ class Assignment(Protocol):
         """Record how far the partition is settled; durable when it returns.
 
         Raises `Fenced` if the partition has another owner by now or if `committed.position`
-        is before the position committed last.
+        is before the position committed last. Raises `Unavailable` if it may not have been
+        recorded: repeating it is harmless. Cancelling the caller does not undo it.
         """
         ...
 
@@ -151,7 +155,12 @@ class Membership(Protocol):
     """The processor's side: this process as one of a group that shares the partitions."""
 
     def assignments(self) -> AsyncIterator[Assignment]:
-        """Partitions as they are assigned to this process; ends after `stop`."""
+        """Partitions as they are assigned to this process; ends after `stop`.
+
+        Each assignment is released once. A partition that was released without having been
+        revoked (its worker was fenced, or stopped loudly) is not assigned again: the process
+        is expected to end, and its successor starts afresh.
+        """
         ...
 
     async def stop(self) -> None:

@@ -119,10 +119,11 @@ async def test_expired_keys_leave_the_file(tmp_path: Path) -> None:
     clock = ManualClock()
     async with appending(tmp_path, clock=clock) as appender:
         soon, later = (clock.now() + timedelta(hours=hours) for hours in (1, 2))
-        for number in range(600):
-            expires_at = later if number % 100 == 0 else soon
-            key = KeyRecord(b"%d" % number, b"value", expires_at)
-            await appender.append(Batch([]), key_record=key)
+        keys = [
+            KeyRecord(b"%d" % number, b"value", later if number % 100 == 0 else soon)
+            for number in range(600)
+        ]
+        await asyncio.gather(*(appender.append(Batch([]), key_record=key) for key in keys))
         clock.advance(3600)
 
         async def only_later_ones() -> bool:

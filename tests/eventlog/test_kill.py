@@ -49,7 +49,7 @@ def acknowledged_before_kill(folder: Path, run: str, seconds: float) -> list[str
     writer.kill()
     rest, _ = writer.communicate()
     # A line that was cut off by the kill says nothing for certain.
-    return [line for line in (first + rest).split("\n")[:-1] if line]
+    return [line for line in (first + rest).split("\n")[:-1] if line.startswith(f"{run}-")]
 
 
 async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:

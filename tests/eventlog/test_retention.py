@@ -7,11 +7,11 @@ import os
 import sqlite3
 from pathlib import Path
 
-from headrace.eventlog.port import Assignment, Committed
+from headrace.eventlog.port import Committed
 from headrace.eventlog.sqlite.file import CHECKPOINT_BYTES, LogFile, NewChunk
 from headrace.runtime.clock import SystemClock
-from tests.eventlog.adapters import batch, owned, read, until
-from tests.eventlog.sqlite_files import appending, membership, settle_everything, stored
+from tests.eventlog.adapters import batch, owned, until
+from tests.eventlog.sqlite_files import appending, membership, stored
 
 MEBIBYTE = 1024 * 1024
 CHUNK = batch(os.urandom(200_000))
@@ -21,50 +21,39 @@ def size(path: Path) -> int:
     return path.stat().st_size
 
 
-async def settle_as_it_comes(assignment: Assignment, records: int) -> None:
-    position = (await assignment.ends())[0]
-    while position <= records:
-        found = await read(assignment, position, wait_seconds=1)
-        if found:
-            position = found[-1].position + 1
-            await assignment.commit(Committed(position))
-
-
-async def is_empty(assignment: Assignment) -> bool:
-    earliest, end = await assignment.ends()
-    return earliest == end
-
-
 async def test_the_files_stay_small_while_everything_is_settled(tmp_path: Path) -> None:
-    """200 MB through a log whose processor keeps up leave a file and a WAL of a fraction."""
+    """80 MB through a log whose processor keeps up leave a file and a WAL of a fraction."""
     async with (
         appending(tmp_path) as appender,
         owned(membership(tmp_path)) as assignment,
     ):
-        settling = asyncio.create_task(settle_as_it_comes(assignment, 1000))
-        for _ in range(250):
-            await asyncio.gather(*(appender.append(CHUNK) for _ in range(4)))
-            await asyncio.sleep(0.003)  # a processor shares this event loop
-        await settling
-        await until(lambda: is_empty(assignment))
-        assert size(tmp_path / "log.sqlite") < 100 * MEBIBYTE
-        assert size(tmp_path / "log.sqlite-wal") < 8 * CHECKPOINT_BYTES
+
+        async def is_empty() -> bool:
+            earliest, end = await assignment.ends()
+            return earliest == end
+
+        for _ in range(10):
+            await asyncio.gather(*(appender.append(CHUNK) for _ in range(40)))
+            await assignment.commit(Committed((await assignment.ends())[1]))
+            await until(is_empty)
+        assert size(tmp_path / "log.sqlite") < 20 * MEBIBYTE
+        assert size(tmp_path / "log.sqlite-wal") < 5 * CHECKPOINT_BYTES
 
 
-async def test_a_backlog_that_was_settled_gives_its_disk_back(tmp_path: Path) -> None:
-    """After a rush the file is shortened again, but for some free pages."""
-    async with appending(tmp_path) as appender:
-        for _ in range(100):
-            await asyncio.gather(*(appender.append(CHUNK) for _ in range(5)))
-        assert size(tmp_path / "log.sqlite") > 90 * MEBIBYTE
-        await settle_everything(tmp_path)
-
-        async def is_short() -> bool:
-            return size(tmp_path / "log.sqlite") <= 72 * MEBIBYTE
-
-        await until(is_short)
-        await appender.append(batch(b"after"))
-    assert [record.value for record in await stored(tmp_path)] == [b"after"]
+def test_free_pages_are_given_back(tmp_path: Path) -> None:
+    """After a backlog was settled the file is shortened, but for what it is told to keep."""
+    now = SystemClock().now()
+    file = LogFile.open(tmp_path / "log.sqlite", now=now)
+    for _ in range(10):
+        file.append([NewChunk(1, os.urandom(200_000)) for _ in range(10)], [], now)
+    while file.delete_settled(before=100):
+        pass
+    while file.give_pages_back(keep_bytes=2 * MEBIBYTE):
+        pass
+    assert file.checkpoint(truncate=True)
+    assert size(tmp_path / "log.sqlite") < 4 * MEBIBYTE
+    file.append([NewChunk(1, b"after")], [], now)
+    file.close()
 
 
 async def test_a_reader_that_stays_does_not_stop_appends(tmp_path: Path) -> None:

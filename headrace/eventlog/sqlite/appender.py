@@ -27,6 +27,7 @@ from headrace.eventlog.sqlite.layout import Meta, open_reader, read_meta
 from headrace.eventlog.sqlite.reserve import Reserve
 from headrace.eventlog.sqlite.writer import Writer, open_file
 from headrace.runtime.clock import Clock
+from headrace.runtime.metrics import APPEND_FAILURES
 from headrace.schemas.errors import Overloaded
 
 _STOP_SECONDS: Final = 5.0
@@ -80,8 +81,12 @@ class SqliteAppender:
         pending = Pending(
             chunk, key_record, asyncio.get_running_loop().create_future(), time.perf_counter()
         )
-        self._check_room(pending.size)
-        self._writer.inbox.put(pending)
+        try:
+            self._check_room(pending.size)
+            self._writer.inbox.put(pending)
+        except Overloaded:
+            APPEND_FAILURES.labels(kind="refused").inc()
+            raise
         failure = await pending.outcome
         if failure is not None:
             raise copy.copy(failure) from failure  # one failure, many callers, a trace for each

@@ -48,6 +48,7 @@ class LogFile:
         self._wal = path.with_name(path.name + "-wal")
         self._checkpoint_bytes = checkpoint_bytes
         self._written_bytes = checkpoint_bytes  # unknown: what is left of the last run
+        self._next_cut = 0.0
         self.committing = False
         self.meta: Meta = read_meta(connection, path)
         (self._page_bytes,) = self._row("PRAGMA page_size")

@@ -47,19 +47,18 @@ class Writer:
         self._reserve = reserve
         self._file: LogFile | None = None
         self._is_suspect = False
+        self._is_reported = False
         self._next_chore = 0.0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
     def start(self, file: LogFile | None) -> None:
-        """Go; without a file, or without room for the reserve, it begins by mending."""
+        """Go. It begins by mending, so that what cannot be mended at once is tried later."""
         self._file = file
-        if file is None or not self._reserve.take():
-            self.refusal = Overloaded(
-                f"{self._path} cannot be written now: the disk is full or read-only",
-                retry_after=RETRY_SECONDS,
-            )
-        if file is not None:
-            self._note_used(file)
+        self.refusal = Overloaded(
+            f"{self._path} cannot be written now: the disk is full or read-only",
+            retry_after=RETRY_SECONDS,
+        )
+        self._do_chores()
         self._thread.start()
 
     def close(self) -> None:
@@ -75,24 +74,18 @@ class Writer:
         while not self.inbox.is_drained:
             group = self.inbox.take(max(0.0, self._next_chore - time.monotonic()))
             if group:
-                self._commit(group)
-            if time.monotonic() >= self._next_chore:
-                is_unfinished = self._do_chores()
-                self._next_chore = time.monotonic() + (0 if is_unfinished else CHORE_SECONDS)
+                _tell(group, self.refusal or self._commit(group))
+            self._do_chores()
         self._close_file()
 
-    # Commits
-
-    def _commit(self, group: Sequence[Pending]) -> None:
-        failure = self.refusal or self._try_commit(group)
+    def _commit(self, group: Sequence[Pending]) -> HeadraceError | None:
+        failure = self._try_commit(group)
         if failure is not None:
             APPEND_FAILURES.labels(kind=type(failure).__name__.lower()).inc()
         else:
             APPEND_SECONDS.observe(time.perf_counter() - group[0].handed_over)
             APPEND_RECORDS.observe(sum(p.chunk.count for p in group if p.chunk is not None))
-        _tell(group, failure)
-        if failure is None:
-            self._tend()
+        return failure
 
     def _try_commit(self, group: Sequence[Pending]) -> HeadraceError | None:
         assert self._file is not None  # else there is a refusal
@@ -102,48 +95,39 @@ class Writer:
                 [p.key_record for p in group if p.key_record is not None],
                 self._clock.now(),
             )
-        except sqlite3.Error as error:
-            failure = translate(error, file=str(self._path), committing=self._file.committing)
-            self._break(error, failure)
-            return failure
-        except Exception as error:  # noqa: BLE001 - the loop must live, and callers must hear of it
-            _LOG.exception("log_append_failed", records=len(group))
-            self._file.roll_back()
-            return Unavailable(f"{self._path}: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the loop must live, and callers hear of it
+            return self._break(error, committing=self._file.committing)
         return None if self._file.is_in_place() else self._leave_removed_file()
 
     def _leave_removed_file(self) -> HeadraceError:
-        failure = Unavailable(f"{self._path} was removed or replaced while it was written")
-        self._break(failure, failure)
-        return failure
+        gone = Unavailable(f"{self._path} was removed or replaced while it was written")
+        return self._break(gone, committing=True)
 
-    def _tend(self) -> None:
-        """What follows a commit, when nobody waits for it any more."""
-        assert self._file is not None
+    # What nobody waits for
+
+    def _do_chores(self) -> None:
+        """A few ms of whatever is due; soon again if there is more of it."""
+        is_due = time.monotonic() >= self._next_chore
+        more = False
         try:
-            self._note_used(self._file)
-            self._file.checkpoint_if_due()
-        except sqlite3.Error as error:
-            self._break(error, translate(error, file=str(self._path), committing=False))
+            if self.refusal is None:
+                more = self._tidy(is_due=is_due)
+            elif is_due:
+                more = self._mend()
+        except Exception as error:  # noqa: BLE001 - the loop must live; it mends what broke
+            self._break(error, committing=False)
+        if is_due:
+            self._next_chore = time.monotonic() + (0 if more else CHORE_SECONDS)
 
-    # Chores
-
-    def _do_chores(self) -> bool:
-        """A few ms of whatever is due; True if there is more of it."""
-        try:
-            return self._mend() if self.refusal is not None else self._tidy(self._file)
-        except (sqlite3.Error, WrongLayout) as error:
-            self._break(error, _refuse(self._path, error))
-        except Exception:  # noqa: BLE001 - the loop must live; a chore is tried again
-            _LOG.exception("log_chore_failed", path=str(self._path))
-        return False
-
-    def _tidy(self, file: LogFile | None) -> bool:
+    def _tidy(self, *, is_due: bool) -> bool:
+        file = self._file
         assert file is not None  # else there is a refusal
-        if not file.is_in_place():
+        more = False
+        if is_due and not file.is_in_place():
             self._leave_removed_file()
             return True
-        more = self._delete(file) or file.give_pages_back()
+        if is_due:
+            more = self._delete(file) or file.give_pages_back()
         file.checkpoint_if_due()
         self._note_used(file)
         return more
@@ -172,10 +156,13 @@ class Writer:
         is_sound = self._empty_wal(self._file)
         self._note_used(self._file)
         if not (is_sound and self._reserve.take()):
+            self._report(str(self.refusal))
             return self._file.give_pages_back(keep_bytes=0) or more
         self._is_suspect = False
         self.refusal = None
-        _LOG.info("log_writable_again", path=str(self._path))
+        if self._is_reported:
+            self._is_reported = False
+            _LOG.info("log_writable_again", path=str(self._path))
         return more
 
     def _empty_wal(self, file: LogFile) -> bool:
@@ -187,25 +174,37 @@ class Writer:
         try:
             return file.checkpoint(truncate=True) or not self._is_suspect
         except sqlite3.Error as error:
-            if primary_code(error) != sqlite3.SQLITE_FULL:
+            if not _is_full(error):
                 raise
             return False
 
     # State
 
-    def _break(self, error: Exception, failure: HeadraceError) -> None:
-        """Take nothing in until `_mend` succeeds; leave room for it to do so."""
-        if self.refusal is None:
-            _LOG.warning("log_not_writable", path=str(self._path), reason=str(failure))
+    def _break(self, error: Exception, *, committing: bool) -> HeadraceError:
+        """Take nothing in until `_mend` succeeds; leave room for it to do so.
+
+        Returns what to tell those whose batches were in the transaction.
+        """
+        failure = _judge(error, self._path, committing=committing)
+        self._report(str(failure))
         self._reserve.give_up()
-        is_full = isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
-        if is_full and self._file is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._file.roll_back()
-        else:
+        if self._file is not None and not (_is_full(error) and self._rolled_back(self._file)):
             self._is_suspect = True
             self._close_file()
         self.refusal = Overloaded(str(failure), retry_after=RETRY_SECONDS)
+        return failure
+
+    def _report(self, reason: str) -> None:
+        if not self._is_reported:
+            self._is_reported = True
+            _LOG.warning("log_not_writable", path=str(self._path), reason=reason)
+
+    def _rolled_back(self, file: LogFile) -> bool:
+        try:
+            file.roll_back()
+        except sqlite3.Error:
+            return False
+        return True
 
     def _close_file(self) -> None:
         file, self._file = self._file, None
@@ -223,10 +222,17 @@ def open_file(path: Path, clock: Clock, reserve: Reserve) -> LogFile:
     return LogFile.open(path, now=clock.now(), checkpoint_bytes=reserve.share(CHECKPOINT_BYTES))
 
 
-def _refuse(path: Path, error: Exception) -> HeadraceError:
+def _judge(error: Exception, path: Path, *, committing: bool) -> HeadraceError:
     if isinstance(error, sqlite3.Error):
-        return translate(error, file=str(path), committing=False)
-    return Overloaded(str(error), retry_after=RETRY_SECONDS)
+        return translate(error, file=str(path), committing=committing)
+    if isinstance(error, HeadraceError):
+        return error
+    _LOG.error("log_writer_failed", path=str(path), exc_info=error)
+    return Unavailable(f"{path}: {type(error).__name__}: {error}")
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
 
 
 def _tell(group: Sequence[Pending], failure: HeadraceError | None) -> None:
