@@ -4,7 +4,6 @@ Owns the table `identity_exclusions_rows`, in which the last word on a pair coun
 saying what they say; an excluded pair does not count when they are read.
 """
 
-
 from __future__ import annotations
 
 from headrace.store.connection import Connection
