@@ -34,12 +34,13 @@ class Banner(msgspec.Struct, frozen=True, kw_only=True):
 
     def print(self) -> None:
         from rich.console import Console
+        from rich.markup import escape
 
         console = Console(highlight=False, soft_wrap=True)
         title = f"Headrace is ready ({self.seconds:.1f} s)"
         console.print(f"\n[bold green]{title}[/]\n", markup=True)
         for name, value in self.places():
-            console.print(f"  [dim]{name:<10}[/] {value}")
+            console.print(f"  [dim]{name:<10}[/] {escape(value)}")
         console.print("\n[bold]Send an event:[/]\n")
         sys.stdout.write(self.curl() + "\n")
         console.print("\n[bold]See it in ClickHouse:[/]\n")

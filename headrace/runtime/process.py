@@ -23,6 +23,7 @@ from headrace.runtime.child import EXIT_NEEDS_A_PERSON, READY
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.home import Home, Lock, in_use, open_home
 from headrace.runtime.logging import configure_logging
+from headrace.runtime.metrics import BUILD
 from headrace.runtime.settings import Settings
 from headrace.runtime.version import headrace_version
 from headrace.schemas.errors import HeadraceError
@@ -98,6 +99,8 @@ def _run(name: str, settings: Settings, work: Work, ending: Ending, *, supervise
     lock = Lock.take(home.process_lock(name), clock.now())
     if lock is None:
         raise in_use(home, home.process_lock(name))
+
+    BUILD.labels(version=headrace_version()).set(1)
 
     async def live() -> None:
         stop = ending.attach(asyncio.get_running_loop(), supervised=supervised)

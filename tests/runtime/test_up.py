@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -10,9 +11,11 @@ import stat
 import subprocess
 from collections.abc import Callable
 
+import clickhouse_connect
 import psutil
 import pytest
 
+from headrace.runtime.credentials import read_processor_login
 from headrace.runtime.home import LAYOUT
 from tests.scenarios.node import HEADRACE, PATIENCE_SECONDS, PROCESSES, READY, Node, post, until
 from tests.scenarios.terminal import CTRL_C, on_terminal
@@ -207,3 +210,20 @@ def test_a_second_start_keeps_data_and_credentials(make_node: MakeNode) -> None:
     node.until_settled()
     found = node.rows("SELECT event_id FROM events WHERE event = 'kept'")
     assert sorted(row[0] for row in found) == sorted(ids)
+
+
+def test_a_process_that_needs_a_person_ends_the_node(make_node: MakeNode) -> None:
+    """With tables of a newer version the node does not restart for ever: it says so and ends."""
+    node = make_node().start()
+    login = read_processor_login(node.home)
+    host, _, port = node.store_listen.partition(":")
+    client = clickhouse_connect.get_client(
+        host=host, port=int(port), username=login.user, password=login.password
+    )
+    with contextlib.closing(client):
+        client.command("INSERT INTO headrace.migrations (number, name) VALUES (9999, 'future')")
+    assert node.stop() == 0
+    done = node.run("up")
+    assert done.returncode == 1
+    assert "migration 9999" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("headrace: the processor cannot start")

@@ -6,19 +6,14 @@ import platform
 import sqlite3
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from headrace.runtime.clock import SystemClock
+from headrace.runtime.commands.output import console, print_table, printable
 from headrace.runtime.home import Home, check_layout
 from headrace.runtime.node_state import read_node_state
 from headrace.runtime.options import HomeOption, ListenOption, StoreListenOption
-from headrace.runtime.settings import SETTINGS, read_settings, source_of
+from headrace.runtime.settings import SETTINGS, Settings, read_settings, source_of
 from headrace.runtime.version import headrace_version
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from headrace.runtime.settings import Settings
 
 
 def check(
@@ -32,54 +27,53 @@ def check(
     The event goes through a workspace of its own (`headrace-check`). Exit code 1 if something
     is wrong.
     """
-    from rich.console import Console
-
     settings = read_settings(home=home, listen=listen, store_listen=store_listen)
     place = Home(settings.home)
     check_layout(place)
-    console = Console(highlight=False, soft_wrap=True)
-    _show_settings(console, settings, home=home, listen=listen, store_listen=store_listen)
-    _show_versions(console)
+    _show_settings(settings, home=home, listen=listen, store_listen=store_listen)
+    _show_versions()
     if read_node_state(place) is None:
-        console.print(
+        print(
             f"\nNo node runs in {place.root}. Start one with `headrace up`, then check again to "
             "follow an event."
         )
         return 0
-    return _follow(console, settings)
+    return _follow(settings)
 
 
-def _show_settings(console: Console, settings: Settings, **options: str | Path | None) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("setting", "value", "from"):
-        table.add_column(column)
-    for field, setting in SETTINGS.items():
-        value = getattr(settings, field)
-        text = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-        table.add_row(setting.variable, text, source_of(field, None, **options))
-    console.print(table)
+def _show_settings(settings: Settings, **options: str | Path | None) -> None:
+    rows = [
+        (setting.variable, _text(getattr(settings, field)), source_of(field, None, **options))
+        for field, setting in SETTINGS.items()
+    ]
+    print_table(("setting", "value", "from"), rows)
 
 
-def _show_versions(console: Console) -> None:
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _show_versions() -> None:
     versions = {
         "headrace": headrace_version(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "chdb": version("chdb-core"),
     }
-    console.print("\n" + ", ".join(f"{name} {number}" for name, number in versions.items()))
+    print("\n" + ", ".join(f"{name} {number}" for name, number in versions.items()))
 
 
-def _follow(console: Console, settings: Settings) -> int:
+def _follow(settings: Settings) -> int:
     from headrace.runtime.trail import Trail
 
-    console.print("\n[bold]One event from HTTP to its table:[/]")
+    shown = console()
+    shown.print("\n[bold]One event from HTTP to its table:[/]")
     trouble = False
     for step in Trail(settings, SystemClock(settings.clock_offset_seconds)).steps():
         trouble = trouble or bool(step.trouble)
         mark = "[red]✗[/]" if step.trouble else "[green]✓[/]"
-        console.print(f"  {mark} {step.name:<26} {step.seconds * 1000:7.1f} ms  ", end="")
-        console.print(step.trouble or step.found, markup=False)
+        shown.print(f"  {mark} {step.name:<26} {step.seconds * 1000:7.1f} ms  ", end="")
+        shown.print(printable(step.trouble or step.found), markup=False)
     return 1 if trouble else 0

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from headrace.runtime.commands.output import print_table
 from headrace.runtime.settings import SETTINGS
 
 
@@ -17,7 +18,10 @@ def settings(
     if markdown:
         print("\n".join(markdown_table()))
     else:
-        _print_table()
+        print_table(
+            ("variable", "default", "meaning"),
+            [(each.variable, each.default, each.meaning) for each in SETTINGS.values()],
+        )
 
 
 def markdown_table() -> list[str]:
@@ -27,16 +31,3 @@ def markdown_table() -> list[str]:
         for each in SETTINGS.values()
     ]
     return ["| variable | default | meaning |", "|---|---|---|", *rows]
-
-
-def _print_table() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("variable", no_wrap=True)
-    table.add_column("default")
-    table.add_column("meaning")
-    for each in SETTINGS.values():
-        table.add_row(each.variable, each.default, each.meaning.replace("`", ""))
-    Console(highlight=False).print(table)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Final
 
-import msgspec
-from cyclopts import Parameter
+from rich.markup import escape
+from rich.table import Table
 
 from headrace.runtime.clock import Clock, SystemClock
+from headrace.runtime.commands.output import JsonOption, console, print_json, print_table
 from headrace.runtime.node_report import NodeReport, report_on
 from headrace.runtime.options import HomeOption
 from headrace.runtime.settings import MEBIBYTE, read_settings
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 EXIT_NOT_RUNNING: Final = 3
 
@@ -22,7 +20,7 @@ EXIT_NOT_RUNNING: Final = 3
 def status(
     *,
     home: HomeOption = None,
-    json: Annotated[bool, Parameter(negative="", help="One JSON object, for programs.")] = False,
+    json: JsonOption = False,
 ) -> int:
     """Show what runs, since when, how far the processor is behind, and how much disk is used.
 
@@ -32,44 +30,45 @@ def status(
     clock = SystemClock()
     report = report_on(settings, clock)
     if json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print_json(report)
     else:
         _show(report, clock)
     return 0 if report.running else EXIT_NOT_RUNNING
 
 
 def _show(report: NodeReport, clock: Clock) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
+    shown = console()
     if report.running and report.started_at is not None:
-        console.print(
-            f"[bold green]running[/] in {report.home} for {_since(report.started_at, clock)} "
+        shown.print(
+            f"[bold green]running[/] in {escape(report.home)} for {_since(report.started_at, clock)} "
             f"(headrace {report.version}, pid {report.pid})\n"
         )
-        console.print(_processes(report, clock))
+        print_table(("process", "pid", "up for", "restarts", ""), _processes(report, clock))
+        print()
     else:
-        console.print(
-            f"[bold yellow]not running[/] in {report.home}; start it with `headrace up`\n"
+        shown.print(
+            f"[bold yellow]not running[/] in {escape(report.home)}; start it with `headrace up`\n"
         )
-    console.print(_numbers(report))
+    shown.print(_numbers(report))
 
 
-def _processes(report: NodeReport, clock: Clock) -> Table:
-    table = _table("process", "pid", "up for", "restarts", "")
-    for process in report.processes:
-        table.add_row(
+def _processes(report: NodeReport, clock: Clock) -> list[tuple[str, ...]]:
+    return [
+        (
             process.name,
             str(process.pid or "-"),
             _since(process.started_at, clock) if process.pid else "-",
             str(process.restarts),
             "ready" if process.ready else "starting" if process.pid else "down",
         )
-    return table
+        for process in report.processes
+    ]
 
 
 def _numbers(report: NodeReport) -> Table:
-    table = _table()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
     if report.log is not None:
         lag = f"{report.log.lag_records:,} records, {report.log.lag_seconds:.1f} s"
         table.add_row("lag", lag)
@@ -82,21 +81,6 @@ def _numbers(report: NodeReport) -> Table:
     if report.disk is not None:
         table.add_row("store on disk", _mebibytes(report.disk.store_bytes))
         table.add_row("disk free", _mebibytes(report.disk.free_bytes))
-    return table
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        *columns, box=None, pad_edge=False, show_header=bool(columns), header_style="bold"
-    )
-    return table if columns else _two_columns(table)
-
-
-def _two_columns(table: Table) -> Table:
-    table.add_column(style="dim")
-    table.add_column()
     return table
 
 
