@@ -131,9 +131,10 @@ class Assignment(Protocol):
     ) -> Sequence[Record]:
         """Records from `position` on, in order; waits up to `wait_seconds` for the first one.
 
-        Empty when there is none yet, at once after `revoked` is set. At least one record is returned when there is one,
-        however large. Positions may have gaps. Raises `Unavailable`; raises `LookupError` if
-        `position` is before the earliest or after the end: the caller stops, loudly.
+        Empty when there is none yet; waits no longer once `revoked` is set. At least one
+        record is returned when there is one, however large. Positions may have gaps. Raises
+        `Unavailable`; raises `LookupError` if `position` is before the earliest or after the
+        end: the caller stops, loudly.
         """
         ...
 
