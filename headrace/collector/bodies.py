@@ -9,7 +9,6 @@ a body does so through `Budget.hold()` until its events are in the log. Decompre
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -49,7 +48,7 @@ class Budget:
         self.used = 0
         self._wait_seconds = wait_seconds
         self._holders: dict[Held, None] = {}
-        self._waiting: deque[tuple[asyncio.Future[None], Held, int]] = deque()
+        self._waiting: dict[Held, tuple[asyncio.Future[None], int]] = {}
         BYTES_IN_FLIGHT.set_function(lambda: self.used)
 
     def hold(self) -> Held:
@@ -62,6 +61,7 @@ class Budget:
     def leave(self, held: Held) -> None:
         del self._holders[held]
         held.resize(0)
+        self._wake()
 
     def fits(self, held: Held, count: int) -> bool:
         """Whether `count` more bytes may be held.
@@ -73,7 +73,7 @@ class Budget:
 
     def change(self, count: int) -> None:
         self.used += count
-        if count < 0 and self._waiting:
+        if count < 0:
             self._wake()
 
     async def wait_for(self, held: Held, count: int) -> None:
@@ -81,25 +81,30 @@ class Budget:
         if len(self._waiting) >= _MAX_WAITING:
             raise _overloaded()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((turn, held, count))
+        self._waiting[held] = (turn, count)
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
         except TimeoutError:
             raise _overloaded() from None
+        finally:
+            self._waiting.pop(held, None)
 
     def _wake(self) -> None:
+        first = next(iter(self._holders), None)
+        if first in self._waiting:
+            self._let_go_on(first)
         while self._waiting:
-            turn, held, count = self._waiting[0]
-            if turn.done():
-                self._waiting.popleft()
-                continue
-            if not self.fits(held, count):
+            longest = next(iter(self._waiting))
+            if not self.fits(longest, self._waiting[longest][1]):
                 return
-            self._waiting.popleft()
+            self._let_go_on(longest)
+
+    def _let_go_on(self, held: Held) -> None:
+        turn, count = self._waiting.pop(held)
+        held.resize(held.size + count)
+        if not turn.done():
             turn.set_result(None)
-            held.size += count
-            self.change(count)
 
 
 class Held:

@@ -94,9 +94,12 @@ class EventsEndpoint(Endpoint):
         workspace_id = key.workspace.id
         sent = Sent(workspace_id, decoded, record_headers(request), self.shared.clock.now())
         header = request.headers.get(b"idempotency-key")
-        asked = header and asked_of(workspace_id, self.name, read_key(header), body)
+        if header is None:
+            del body, decoded
+            return await self._take_once(sent)
+        asked = asked_of(workspace_id, self.name, read_key(header), body)
         del body, decoded
-        return await (self._take_keyed(sent, asked) if asked else self._take_once(sent))
+        return await self._take_keyed(sent, asked)
 
     async def _take_once(self, sent: Sent) -> Answer:
         event_ids = self.shared.ids.make(len(sent.decoded.events), sent.now)

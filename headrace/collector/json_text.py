@@ -67,7 +67,7 @@ def _end_of_fine(body: bytes, start: int) -> int:
 
 
 def cut_depths(body: bytes) -> bytes:
-    """The body without whatever nests deeper than `DEEPEST_KEPT` levels.
+    """The body with null for whatever nests deeper than `DEEPEST_KEPT` levels.
 
     What remains can be decoded; an event that was cut still nests too deep to be accepted.
     Whether the parts cut off were JSON is not looked at.
@@ -79,7 +79,7 @@ def cut_depths(body: bytes) -> bytes:
             case 0x5B | 0x7B:
                 before, depth = depth, depth + len(token[0])
                 if before <= DEEPEST_KEPT < depth:
-                    kept.append(body[start : token.start() + DEEPEST_KEPT - before])
+                    kept += (body[start : token.start() + DEEPEST_KEPT - before], b"null")
             case 0x5D | 0x7D:
                 before, depth = depth, max(0, depth - len(token[0]))
                 if depth <= DEEPEST_KEPT < before:

@@ -1,0 +1,220 @@
+"""Decoding: the hot and the slow path give the same, and nothing makes either of them fall."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.collector.answers import Refusal
+from headrace.collector.decode import Decoded, Event, read_batch, read_event
+from headrace.collector.json_text import cut_depths, invalid_utf8_at, replace_lone_surrogates
+from headrace.collector.properties import are_good
+from headrace.collector.timestamps import read_timestamp
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+TIMES = st.datetimes().map(lambda moment: moment.isoformat() + "Z") | st.sampled_from(
+    ["2024-03-15T14:22:00Z", "2024-03-15T14:22:00.1234567+05:30", "2024-03-15 14:22", "soon", ""]
+)
+IDS = st.text(max_size=5) | st.none() | st.just("x" * 257)
+EVENTS = st.fixed_dictionaries(
+    {"event": st.text(max_size=4) | JSON, "timestamp": TIMES | JSON},
+    optional={
+        "user_id": IDS | JSON,
+        "anonymous_id": IDS | JSON,
+        "properties": st.dictionaries(st.text(), JSON) | JSON,
+        "other": JSON,
+    },
+)
+ELEMENTS = st.lists(EVENTS | JSON, min_size=1, max_size=8)
+
+
+def plain(event: Event) -> tuple[Any, ...]:
+    properties = bytes(event.properties)
+    return event.event, event.timestamp, event.user_id, event.anonymous_id, properties
+
+
+def accepted(decoded: Decoded) -> list[tuple[int, tuple[Any, ...]]]:
+    pairs = zip(decoded.indexes, decoded.events, strict=True)
+    return [(index, plain(event)) for index, event in pairs]
+
+
+@given(ELEMENTS, st.booleans())
+def test_hot_and_slow_path_agree(elements: list[Any], ascii_only: bool) -> None:
+    """A bad element at the end forces the slow path; the others come out as without it."""
+    texts = [
+        json.dumps(one, ensure_ascii=ascii_only).encode("utf-8", "replace") for one in elements
+    ]
+    alone = read_batch(b'{"events":[%s]}' % b",".join(texts))
+    forced = read_batch(b'{"events":[%s]}' % b",".join([*texts, b"17"]))
+    assert accepted(alone) == accepted(forced)
+    assert list(alone.rejections) == list(forced.rejections)[:-1]
+    assert len(alone.events) + len(alone.rejections) == len(elements)
+
+
+@given(ELEMENTS)
+def test_a_single_event_is_judged_as_in_a_batch(elements: list[Any]) -> None:
+    """One rule book: the same event or the same code."""
+    element = json.dumps(elements[0]).encode()
+    in_batch = read_batch(b'{"events":[%s]}' % element)
+    try:
+        single = read_event(element)
+    except Refusal as refusal:
+        assert refusal.problem.error == in_batch.rejections[0].code
+        assert refusal.message == in_batch.rejections[0].reason
+    else:
+        assert accepted(single) == accepted(in_batch)
+
+
+@given(ELEMENTS)
+def test_accepted_properties_keep_their_value(elements: list[Any]) -> None:
+    """What was sent and what lies in the record are equal as JSON."""
+    decoded = read_batch(json.dumps({"events": elements}).encode())
+    for index, event in zip(decoded.indexes, decoded.events, strict=True):
+        sent = elements[index].get("properties") or {}
+        # Lone surrogates, which Python's JSON can carry, are replaced.
+        repaired = replace_lone_surrogates(json.dumps(sent).encode())
+        assert json.loads(bytes(event.properties)) == json.loads(repaired)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_decoded_or_refused(body: bytes) -> None:
+    """Nothing a client sends is a fault of ours."""
+    for read in (read_batch, read_event):
+        try:
+            read(body)
+        except Refusal as refusal:
+            assert refusal.problem.status == 400
+
+
+PIECES = st.sampled_from(
+    [
+        b"\\ud800",
+        b"\\uDFFF",
+        b"\\ud83d\\ude00",
+        b"\\\\",
+        b"\\n",
+        b"\\u0041",
+        b"a",
+        b"\xc3\xa4",
+        b"\\u",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=12).map(b"".join))
+def test_lone_surrogates_are_replaced_as_a_json_decoder_would(inner: bytes) -> None:
+    """Python's decoder lets lone surrogates live; replaced, both say the same."""
+    text = b'"%s"' % inner
+    repaired = replace_lone_surrogates(text)
+    assert len(repaired) == len(text)
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        return
+    expected = expected.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert msgspec.json.decode(repaired) == expected
+
+
+@given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
+def test_the_offset_of_bad_utf8_is_that_of_the_codec(body: bytes) -> None:
+    """Checked in chunks, the offset is as if checked at once."""
+    filler = b"\xc3\xa4" * 32_767  # what follows crosses a chunk's edge
+    try:
+        (filler + body).decode()
+        expected = None
+    except UnicodeDecodeError as error:
+        expected = error.start
+    assert invalid_utf8_at(filler + body) == expected
+
+
+@given(JSON, st.integers(0, 5))
+def test_cutting_depths_leaves_shallow_json_alone(value: Any, levels: int) -> None:
+    """Only what is deeper than any event may be is cut."""
+    text = b"[" * levels + json.dumps(value).encode() + b"]" * levels
+    assert cut_depths(text) == text
+
+
+def test_cutting_depths_leaves_what_can_be_decoded() -> None:
+    """Around the cut everything is as it was, brackets in strings included."""
+    deep = b'{"]":[' * 5_000 + b"]}" * 5_000
+    text = b'{"a":"[\\"[","b":%s,"c":[1,%s,"]"]}' % (deep, deep)
+    decoded = msgspec.json.decode(cut_depths(text))
+    assert list(decoded) == ["a", "b", "c"]
+    assert decoded["a"] == '["['
+    assert (decoded["c"][0], decoded["c"][2]) == (1, "]")
+
+
+@given(JSON)
+def test_depth_is_that_of_the_value(value: Any) -> None:
+    """Counting brackets gives what walking the value gives."""
+
+    def depth(part: Any) -> int:
+        parts = part.values() if isinstance(part, dict) else part
+        return 1 + max(map(depth, parts), default=0) if isinstance(part, dict | list) else 0
+
+    wrapped: Any = {"a": value}
+    for _ in range(25):
+        wrapped = {"a": wrapped}
+    assert are_good(json.dumps(wrapped).encode()) == (depth(wrapped) <= 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-03-15T14:22:00Z", "2024-03-15T14:22:00+00:00"),
+        ("2024-03-15T14:22:00", "2024-03-15T14:22:00+00:00"),
+        ("2024-03-15t14:22:00z", "2024-03-15T14:22:00+00:00"),
+        ("2024-03-15 14:22:00.5", "2024-03-15T14:22:00.500000+00:00"),
+        ("2024-03-15T14:22:00,25Z", "2024-03-15T14:22:00.250000+00:00"),
+        ("2024-03-15T14:22Z", "2024-03-15T14:22:00+00:00"),
+        ("2024-03-15T23:22:00-05:00", "2024-03-16T04:22:00+00:00"),
+        ("2024-03-15T14:22:00+0530", "2024-03-15T08:52:00+00:00"),
+        ("2024-03-15T14:22:00+01", "2024-03-15T13:22:00+00:00"),
+        ("20240315T142200Z", "2024-03-15T14:22:00+00:00"),
+        ("2024-12-31T23:59:59.9999999Z", "2024-12-31T23:59:59.999999+00:00"),
+        ("2199-12-31T23:59:59.9999999Z", "2199-12-31T23:59:59.999999+00:00"),
+        ("1971-01-01T00:00:00Z", "1971-01-01T00:00:00+00:00"),
+    ],
+)
+def test_timestamps_that_are_taken(text: str, moment: str) -> None:
+    """In UTC, and cut, never rounded, after six digits."""
+    found = read_timestamp(text)
+    assert found is not None
+    assert found.isoformat() == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1970-12-31T23:59:59Z",
+        "1971-01-01T00:00:00+00:01",
+        "2199-12-31T23:59:59-00:01",
+        "2024-03-15T14:22.5Z",
+        "2024-03-15X14:22:00Z",
+        "2024-03-15T14:22:00+24:00",
+        "2024-03-15T14:22:00+5",
+        "2024-3-15T14:22:00Z",
+        "2024-W11-5T14:22:00Z",
+        "２０２４-03-15T14:22:00Z",
+        "2024-03-15T14:22:00Z\x00",
+        "2024-03-15T14:22:00Z\n",
+        " 2024-03-15T14:22:00Z",
+        "2024-03-15T14:22:00." + "1" * 100 + "Z",
+    ],
+)
+def test_timestamps_that_are_not_taken(text: str) -> None:
+    """Out of range, or not the format."""
+    assert read_timestamp(text) is None
