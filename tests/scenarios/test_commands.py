@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.node import Node, post, until
+from tests.scenarios.node import HEADRACE, Node, post, until
 
 pytestmark = pytest.mark.node
 
@@ -96,6 +97,43 @@ def test_a_pair_is_unlinked_and_linked_again(shared_node: Node) -> None:
     until(lambda: person() == "device_1", "the link counts no more", 10)
     ok(shared_node, "identities", "link", *pair)
     until(lambda: person() == "ann", "the link counts again", 10)
+
+
+def test_an_import_that_was_killed_is_completed_by_its_repeat(
+    shared_node: Node, tmp_path: Path
+) -> None:
+    """`kill -9` in the middle, then the same file whole: every event is in the table once."""
+    workspace, key = shared_node.workspace("importers")
+    key_file, file = tmp_path / "key", tmp_path / "events.ndjson"
+    key_file.write_text(key)
+    users = [f"u{number}" for number in range(10_000)]
+    lines = [json.dumps({"event": "e", "user_id": user, "timestamp": TIME}) for user in users]
+    file.write_text("\n".join(lines))
+    command = ["send", "--key-file", str(key_file), "--batch-size", "100"]
+
+    def stored() -> list[str]:
+        rows = shared_node.rows(
+            "SELECT user_id FROM events WHERE workspace_id = {id:String}", id=workspace.id
+        )
+        return sorted(row[0] for row in rows)
+
+    killed = subprocess.Popen(
+        [HEADRACE, *command],
+        env=shared_node.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    assert killed.stdin is not None
+    killed.stdin.write("\n".join(lines[:6_000]).encode())
+    killed.stdin.flush()
+    until(lambda: len(stored()) > 1_000, "some events are stored")
+    killed.kill()
+    killed.communicate()
+    assert len(stored()) < len(users)
+    ok(shared_node, *command, str(file))
+    until(lambda: len(stored()) >= len(users), "all events are stored")
+    shared_node.until_settled()
+    assert stored() == sorted(users)
 
 
 def test_rejected_events_go_through_again_when_their_schema_is_mended(
