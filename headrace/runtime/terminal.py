@@ -26,6 +26,8 @@ def own_process_group() -> Iterator[None]:
     try:
         if terminal is not None and had_foreground:
             _set_foreground(terminal, os.getpgrp())
+            # Ctrl-Z would stop the node but not `make`, and no shell would be there to wake it.
+            signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         yield
     finally:
         if terminal is not None:

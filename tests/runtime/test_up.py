@@ -18,7 +18,7 @@ import pytest
 from headrace.runtime.credentials import read_processor_login
 from headrace.runtime.home import LAYOUT
 from tests.scenarios.node import HEADRACE, PATIENCE_SECONDS, PROCESSES, READY, Node, post, until
-from tests.scenarios.terminal import CTRL_C, on_terminal
+from tests.scenarios.terminal import CTRL_C, CTRL_Z, on_terminal
 
 pytestmark = pytest.mark.node
 MakeNode = Callable[..., Node]
@@ -186,12 +186,14 @@ def test_ctrl_c_on_a_terminal_ends_it(make_node: MakeNode) -> None:
 
 
 def test_ctrl_c_reaches_a_node_that_a_script_started(make_node: MakeNode) -> None:
-    """Under a shell or make the node takes the foreground and gives it back."""
+    """Under a shell or make the node takes the foreground and gives it back; Ctrl-Z, which
+    would leave nobody to wake it, does nothing."""
     node = make_node()
     script = f'{HEADRACE} up; echo "ended with $?"'
     with on_terminal(node.environment, "sh", "-c", script) as terminal:
         terminal.until_shown(READY)
         assert terminal.foreground() == node.state.pid
+        terminal.press(CTRL_Z)
         terminal.press(CTRL_C)
         terminal.until_shown("ended with 0")
         assert terminal.end() == 0

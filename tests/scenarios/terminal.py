@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from tests.scenarios.node import PATIENCE_SECONDS
 
 CTRL_C = b"\x03"
+CTRL_Z = b"\x1a"
 # Opening a terminal in a session without one makes it the session's controlling terminal.
 _LAUNCH = """
 import os, sys

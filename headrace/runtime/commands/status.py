@@ -39,8 +39,9 @@ def status(
 def _show(report: NodeReport, clock: Clock) -> None:
     shown = console()
     if report.running and report.started_at is not None:
+        since = _since(report.started_at, clock)
         shown.print(
-            f"[bold green]running[/] in {escape(report.home)} for {_since(report.started_at, clock)} "
+            f"[bold green]running[/] in {escape(report.home)} for {since} "
             f"(headrace {report.version}, pid {report.pid})\n"
         )
         print_table(("process", "pid", "up for", "restarts", ""), _processes(report, clock))
