@@ -52,5 +52,11 @@ lock:
 		--group dev -c requirements.lock -o requirements-dev.lock
 	@rm -rf $(VENV)-lock
 
+# Each prints its result beside a ceiling measured in the same run; about five minutes in all.
+bench: setup-dev
+	@$(BIN)/python -m benchmarks.collector
+	@$(BIN)/python -m benchmarks.pipeline
+	@$(BIN)/python -m benchmarks.memory
+
 clean:
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
