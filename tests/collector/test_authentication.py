@@ -32,7 +32,7 @@ async def test_without_a_key_of_ours_it_is_401(
     """Bytes of any kind are just no key; the challenge says what is wanted."""
     async with trial.client() as client:
         del client.headers["authorization"]
-        headers = {} if header is None else {"Authorization": header}
+        headers = {} if header is None else {b"Authorization": header}
         answer = await client.post(ONE, json=GOOD, headers=headers)
     assert (answer.status_code, problem(answer)) == (401, code)
     assert answer.headers["www-authenticate"].startswith('Bearer realm="headrace"')

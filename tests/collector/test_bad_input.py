@@ -287,6 +287,6 @@ async def test_content_types(trial: Trial) -> None:
     refused = ("application/x-www-form-urlencoded", "application/json; charset=latin-1", "\xff")
     for header in refused:
         async with trial.client() as client:
-            headers = {"Content-Type": header.encode("latin-1")}
+            headers = {b"Content-Type": header.encode("latin-1")}
             answer = await client.post(BATCH, content=GOOD_BYTES, headers=headers)
         assert (answer.status_code, problem(answer)) == (415, "unsupported_media_type"), header

@@ -96,15 +96,12 @@ async def test_other_encodings_are_415_with_the_list(trial: Trial, header: str) 
     assert answer.headers["accept-encoding"] == "gzip, deflate, zstd"
 
 
-def bomb(pack: Callable[[bytes], bytes]) -> bytes:
-    return pack(b'{"a":"' + bytes(64 * 1024 * 1024))
-
-
-@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, zstandard.compress, streamed_zstd])
-async def test_bombs_are_413(trial: Trial, pack: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize("case", ["gzip", "deflate", "zstd", "zstd of unknown size"])
+async def test_bombs_are_413(trial: Trial, case: str) -> None:
     """The ceiling holds while decompressing, whatever size a frame declares."""
-    encoding = {gzip.compress: "gzip", zlib.compress: "deflate"}.get(pack, "zstd")
-    answer = await trial.send(bomb(pack), ONE, content_encoding=encoding)
+    header, pack = PACKED[case]
+    bomb = pack(b'{"a":"' + bytes(64 * 1024 * 1024))
+    answer = await trial.send(bomb, ONE, content_encoding=header)
     assert (answer.status_code, problem(answer)) == (413, "body_too_large")
     assert "10 MiB" in answer.json()["message"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ def number_of(event_id: str) -> int:
     return sum(ALPHABET.index(digit) << 5 * place for place, digit in enumerate(reversed(digits)))
 
 
-@given(st.lists(st.tuples(st.integers(1, 3_000), st.integers(-5, 5)), min_size=1, max_size=8))
+@given(st.lists(st.tuples(st.integers(1, 1_200), st.integers(-5, 5)), min_size=1, max_size=6))
 def test_ulids_grow_whatever_the_clock_does(steps: list[tuple[int, int]]) -> None:
     """Also within a millisecond, and when the clock goes back."""
     maker, now = UlidMaker(), START
@@ -30,7 +31,7 @@ def test_ulids_grow_whatever_the_clock_does(steps: list[tuple[int, int]]) -> Non
         assert len(ids) == count
         made += ids
     numbers = [number_of(each) for each in made]
-    assert all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
+    assert all(a < b for a, b in pairwise(numbers))
     assert made == sorted(made)
     assert all(number < 1 << 128 for number in numbers)
 
