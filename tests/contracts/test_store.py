@@ -199,14 +199,14 @@ async def test_properties_keep_their_bytes(tables: Tables, properties: bytes) ->
 
 
 async def test_a_block_may_span_many_months(tables: Tables) -> None:
-    """Replays keep their receipt: 150 months in one block are one block."""
+    """Replays keep their receipt: 110 months in one block are one block."""
     rows = [
         event_row(n, received_at=datetime(2000 + n // 12, n % 12 + 1, 1, tzinfo=UTC))
-        for n in range(150)
+        for n in range(110)
     ]
     await tables.store.insert_events(rows, token="t")
     await tables.store.insert_events(rows, token="t")
-    assert len(tables.events()) == 150
+    assert len(tables.events()) == 110
 
 
 # Rows the engine does not take

@@ -168,7 +168,7 @@ def test_unlinking_and_linking_again_are_in_force_at_once(tables: ServerTables) 
     )
     load_all(tables)
     pair = (WORKSPACE, "device", "a")
-    seen = []
+    seen: list[str] = []
     for excluded in (False, True, False):
         tables.decide(pair, excluded=excluded)
         seen += tables.people().values()

@@ -117,55 +117,11 @@ SOURCE(CLICKHOUSE({source} QUERY $$
             SELECT max(toUnixTimestamp64Micro(loaded_to)) - 15000000
             FROM {database}.identity_loads_rows WHERE host = hostName()
         ) AS since,
-        excluded AS
-        (
-            SELECT workspace_id, anonymous_id, user_id
-            FROM {database}.identity_exclusions_rows FINAL WHERE excluded
-        ),
         decided AS
         (
             SELECT workspace_id, anonymous_id, user_id
             FROM {database}.identity_exclusions_rows
             WHERE toUnixTimestamp64Micro(changed_at) >= since
-        ),
-        keys AS
-        (
-            SELECT workspace_id, anonymous_id
-            FROM
-            (
-                SELECT
-                    workspace_id,
-                    anonymous_id,
-                    changed,
-                    countIf(counts) OVER (
-                        PARTITION BY workspace_id, user_id ORDER BY at.1, at.2, anonymous_id
-                    ) AS rank,
-                    countIf(changed) OVER (PARTITION BY workspace_id, user_id) AS changes
-                FROM
-                (
-                    SELECT
-                        workspace_id,
-                        user_id,
-                        anonymous_id,
-                        min(first) AS at,
-                        at.3 <= -since
-                            OR (workspace_id, anonymous_id, user_id) IN (SELECT * FROM decided)
-                            AS changed,
-                        (workspace_id, anonymous_id, user_id) NOT IN (SELECT * FROM excluded) AS counts
-                    FROM {database}.identity_links_by_user_rows
-                    WHERE (workspace_id, user_id) IN
-                    (
-                        SELECT workspace_id, user_id
-                        FROM {database}.identity_links_rows WHERE first.3 <= -since
-                        UNION ALL
-                        SELECT workspace_id, user_id FROM decided
-                    )
-                    GROUP BY workspace_id, user_id, anonymous_id
-                )
-            )
-            -- A pair that comes or goes moves others of its user over the limit.
-            WHERE changed
-                OR (rank + changes > {links_per_user} AND rank <= {links_per_user} + changes)
         )
     SELECT workspace_id, anonymous_id, argMinIf(user_id, (at.1, at.2, user_id), counts)
     FROM
@@ -175,9 +131,13 @@ SOURCE(CLICKHOUSE({source} QUERY $$
             anonymous_id,
             user_id,
             at,
-            is_in AND countIf(is_in) OVER (
+            changed,
+            is_in,
+            countIf(is_in) OVER (
                 PARTITION BY workspace_id, user_id ORDER BY at.1, at.2, anonymous_id
-            ) <= {links_per_user} AS counts
+            ) AS rank,
+            countIf(changed) OVER (PARTITION BY workspace_id, user_id) AS changes,
+            is_in AND rank <= {links_per_user} AS counts
         FROM
         (
             SELECT
@@ -185,18 +145,39 @@ SOURCE(CLICKHOUSE({source} QUERY $$
                 user_id,
                 anonymous_id,
                 min(first) AS at,
-                (workspace_id, anonymous_id, user_id) NOT IN (SELECT * FROM excluded) AS is_in
+                (workspace_id, anonymous_id, user_id) NOT IN
+                (
+                    SELECT workspace_id, anonymous_id, user_id
+                    FROM {database}.identity_exclusions_rows FINAL WHERE excluded
+                ) AS is_in,
+                at.3 <= -since
+                    OR (workspace_id, anonymous_id, user_id) IN (SELECT * FROM decided) AS changed
             FROM {database}.identity_links_by_user_rows
             WHERE (workspace_id, user_id) IN
             (
-                SELECT workspace_id, user_id FROM {database}.identity_links_rows
-                WHERE (workspace_id, anonymous_id) IN (SELECT * FROM keys)
+                SELECT workspace_id, user_id
+                FROM {database}.identity_links_rows
+                WHERE (workspace_id, anonymous_id) IN
+                (
+                    SELECT workspace_id, anonymous_id
+                    FROM {database}.identity_links_by_user_rows
+                    WHERE (workspace_id, user_id) IN
+                    (
+                        SELECT workspace_id, user_id
+                        FROM {database}.identity_links_rows WHERE first.3 <= -since
+                        UNION ALL
+                        SELECT workspace_id, user_id FROM decided
+                    )
+                )
             )
             GROUP BY workspace_id, user_id, anonymous_id
         )
     )
-    WHERE (workspace_id, anonymous_id) IN (SELECT * FROM keys)
     GROUP BY workspace_id, anonymous_id
+    -- A pair that comes or goes moves others of its user over the limit.
+    HAVING max(
+        changed OR (rank + changes > {links_per_user} AND rank <= {links_per_user} + changes)
+    )
 $$))
 LAYOUT(COMPLEX_KEY_HASHED())
 LIFETIME(0);
