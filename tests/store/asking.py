@@ -66,11 +66,12 @@ def ask(
     sql: str | bytes,
     *,
     headers: Mapping[str, str] = {},
+    url: Mapping[str, str] = {},
     **parameters: str,
 ) -> Answer:
-    """A query in the body of a POST."""
+    """A query in the body of a POST; `url` and `parameters` are the URL's."""
     body = sql.encode() if isinstance(sql, str) else sql
-    path = f"/?{urlencode(parameters)}"
+    path = f"/?{urlencode({**url, **parameters})}"
     return request(server, "POST", path, headers={**basic(user), **headers}, body=body)
 
 

@@ -121,7 +121,7 @@ def test_identifiers_given_as_parameters_are_judged(
     two_workspaces: StoreServer, sql: str, parameters: dict[str, str]
 ) -> None:
     """A parameter in an identifier's place is no way around: plain names, judged as written."""
-    answer = ask(two_workspaces, ANALYST, sql, **parameters)
+    answer = ask(two_workspaces, ANALYST, sql, url=parameters)
 
     assert_nothing_secret(answer, sql + str(parameters))
     assert answer.status != 200 or answer.text == "", answer.text
@@ -160,7 +160,7 @@ def test_identifiers_given_as_parameters_work(two_workspaces: StoreServer) -> No
 def test_forced_settings_cannot_be_set(two_workspaces: StoreServer, name: str) -> None:
     """Not by the URL, not by a clause, not by SET, not by SET in a session before the query."""
     for answer in (
-        ask(two_workspaces, ANALYST, "SELECT 1", **{name: "1"}),
+        ask(two_workspaces, ANALYST, "SELECT 1", url={name: "1"}),
         ask(two_workspaces, ANALYST, f"SELECT 1 SETTINGS {name} = 1"),
         ask(two_workspaces, ANALYST, f"SET {name} = 1"),
         ask(two_workspaces, ANALYST, f"SET {name} = 1", session_id=name),

@@ -11,8 +11,9 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+import structlog
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
@@ -31,6 +32,11 @@ from headrace.store.server.running import HungUp
 from headrace.store.server.sessions import Sessions
 from headrace.store.server.users import find_user
 from headrace.workspaces.port import Directory, Role, StoreUser
+
+_LOG: Final = structlog.get_logger(__name__)
+_BROKEN: Final = Refusal(
+    1002, "UNKNOWN_EXCEPTION", "The server failed at this request; its log says why"
+)
 
 
 class StoreApp:
@@ -65,8 +71,12 @@ class StoreApp:
             user = find_user(self._directory, asked.credentials)
             return await self._answer(request, asked, user, send)
         except Refusal as refusal:
-            headers = refusal_headers(refusal, query_id=query_id)
-            return answer(refusal.status, headers, refusal.text.encode() + b"\n")
+            return _refused(refusal, query_id)
+        except (ClientDisconnect, HungUp):
+            raise
+        except Exception:  # noqa: BLE001 - the client gets an answer, the log the trace
+            _LOG.exception("a request to the store failed", query_id=query_id)
+            return _refused(_BROKEN, query_id)
 
     async def _answer(self, request: Request, asked: Asked, user: StoreUser, send: Send) -> Ending:
         path = request.url.path
@@ -74,23 +84,28 @@ class StoreApp:
             raise Refusal(78, "UNKNOWN_TYPE_OF_QUERY", f"There is no handle {path[:64]}")
         if path == "/replicas_status" or (not asked.query and request.method in {"GET", "HEAD"}):
             return _ok()
-        asked = await self._with_form(request, asked)
+        asked, has_form = await self._with_form(request, asked)
         with _counted(user), self._sessions.enter(user.name, asked.session) as session:
-            exchange = Exchange(request, asked, user, session, send)
+            exchange = Exchange(request, asked, user, session, send, has_form)
             if user.role is Role.PROCESSOR:
                 return await self.queries.answer_processor(exchange)
             return await self.queries.answer_person(exchange)
 
-    async def _with_form(self, request: Request, asked: Asked) -> Asked:
+    async def _with_form(self, request: Request, asked: Asked) -> tuple[Asked, bool]:
         content_type = request.headers.get("content-type", "")
         if not content_type.startswith("multipart/form-data"):
-            return asked
+            return asked, False
         body = await bodies.whole(request, asked.content_encoding, self._limits.sql_bytes)
-        return add_form(asked, read_form(content_type, body))
+        return add_form(asked, read_form(content_type, body)), True
 
 
 def _ok() -> Ending:
     return answer(OK, {"content-type": "text/html; charset=UTF-8"}, b"Ok.\n")
+
+
+def _refused(refusal: Refusal, query_id: str) -> Ending:
+    headers = refusal_headers(refusal, query_id=query_id)
+    return answer(refusal.status, headers, refusal.text.encode("utf-8", "replace") + b"\n")
 
 
 def _without_body(message: Message) -> Message:

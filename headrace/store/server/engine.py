@@ -8,6 +8,7 @@ so in a thread. The wall, slots and HTTP are elsewhere.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import tempfile
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 import msgspec
 from chdb import _chdb as _typed_chdb
@@ -31,6 +32,7 @@ PARSER: Final = "implicit_select=0"
 _SETTINGS_CLAUSE: Final = re.compile(r"\bSETTINGS\b[^()]*$", re.IGNORECASE)
 _UNKNOWN_DATABASE: Final = 81
 _VERSION_FILE: Final = "headrace_engine_version"
+_LOCK_FILE: Final = "headrace_lock"
 
 
 class CannotOpen(HeadraceError):
@@ -165,8 +167,8 @@ class Engine:
 
     def __init__(self, path: Path, limits: StoreLimits) -> None:
         """Opens or makes the folder; raises `CannotOpen`."""
-        path.mkdir(parents=True, exist_ok=True)
         self.folder = path
+        self._lock_file = _lock(path)
         self._root = _open_root(path, limits)
         self._root_lock = threading.Lock()
         self._remembered: dict[str, tuple[float, list[str]]] = {}
@@ -178,7 +180,7 @@ class Engine:
                 frozenset(self._ask_root("SELECT lower(name) FROM system.functions").split()),
             )
         except BaseException:
-            self._root.close()
+            self.close()
             raise
         _chdb.reset_signal_handlers()  # SIGTERM and SIGINT are the server's to handle
 
@@ -213,6 +215,7 @@ class Engine:
     def close(self) -> None:
         with self._root_lock:
             self._root.close()
+        self._lock_file.close()
 
     def _ask_root(self, sql: str) -> str:
         with self._root_lock:
@@ -257,18 +260,29 @@ def _open_root(path: Path, limits: StoreLimits) -> Any:
         )
         config.flush()
         try:
-            return _chdb.connect(f"{path}?config-file={config.name}")
+            return _chdb.connect(f"{path}?{PARSER}&config-file={config.name}")
         except RuntimeError as error:
-            raise CannotOpen(_why_not(path, str(error))) from error
+            raise CannotOpen(
+                f"the store's folder {path} cannot be opened: {str(error)[:500]}"
+            ) from error
 
 
-def _why_not(path: Path, error: str) -> str:
-    if "lock" in error.lower():
-        return (
+def _lock(path: Path) -> IO[str]:
+    """The engine has a lock of its own, but does not say that it is what failed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / _LOCK_FILE).open("w")
+    except OSError as error:
+        raise CannotOpen(f"the store's folder {path} cannot be used: {error}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise CannotOpen(
             f"another process has the store's folder {path} open;"
             " stop it, or choose another HEADRACE_HOME"
-        )
-    return f"the store's folder {path} cannot be opened: {error[:500]}"
+        ) from error
+    return file
 
 
 def _check_version(path: Path, engine: str) -> None:

@@ -33,8 +33,8 @@ class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How long a query waits for a slot before it is told to come back."""
     waiting_queries: int = 64
     sql_bytes: int = 256 * 1024
-    insert_bytes: int = 1024 * MEBIBYTE
-    """Of one insert's data after decompression."""
+    insert_bytes: int = 256 * MEBIBYTE
+    """Of one insert's data after decompression, which is held whole (`engine.Insert`)."""
     processor_connections: int = 8
     server_bytes: int = 6144 * MEBIBYTE
     """What the engine may take in all; past it queries fail before the machine does."""

@@ -34,6 +34,8 @@ from headrace.store.server.slots import Slots
 from headrace.workspaces.port import Role, StoreUser
 
 _FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
+_KILLS: Final = 50
+_KILL_AGAIN_SECONDS: Final = 0.1
 _PROCESSOR_SQL_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -45,6 +47,14 @@ class Exchange(msgspec.Struct, frozen=True):
     user: StoreUser
     session: SessionState
     send: Send
+    has_form: bool
+    """The body was a form, whose fields are in `asked`: there is no more of it."""
+
+    def body(self, most: int) -> AsyncIterator[bytes]:
+        """The body's pieces after decompression; raises `Refusal` past `most` bytes."""
+        if self.has_form:
+            return _nothing()
+        return bodies.pieces(self.request, self.asked.content_encoding, most)
 
 
 class Queries:
@@ -67,7 +77,7 @@ class Queries:
     async def answer_person(self, exchange: Exchange) -> Ending:
         """Check, run within limits, answer."""
         asked = exchange.asked
-        body = await bodies.whole(exchange.request, asked.content_encoding, self._limits.sql_bytes)
+        body = b"".join([piece async for piece in exchange.body(self._limits.sql_bytes)])
         question = Question(
             Rights.of(exchange.user), asked, exchange.session, _joined(asked.query, body)
         )
@@ -79,7 +89,7 @@ class Queries:
     async def answer_processor(self, exchange: Exchange) -> Ending:
         """Run whatever it is."""
         asked = exchange.asked
-        body = bodies.pieces(exchange.request, asked.content_encoding, self._limits.insert_bytes)
+        body = exchange.body(self._limits.insert_bytes)
         first = asked.query.encode() or await anext(body, b"")
         if is_insert(first):
             rest = body if asked.query else _chained(first, body)
@@ -89,6 +99,8 @@ class Queries:
             sql = split
         else:
             sql = _joined(asked.query, b"" if asked.query else first, await _rest(body))
+        if not sql.strip():
+            raise Refusal(62, "SYNTAX_ERROR", "Syntax error: Empty query")
         plan = Plan(
             sql=sql,
             parameters=asked.parameters,
@@ -102,15 +114,22 @@ class Queries:
 
     async def end_people(self) -> None:
         """End people's queries, whose clients then get an error; inserts go on."""
-        for running in list(self._of_people):
-            await asyncio.to_thread(running.kill)
+        self._slots.close()
+        await self._end(self._of_people)
 
     async def stop(self) -> None:
         """End everything that still runs."""
-        for running in [*self._of_people, *self._of_processor]:
-            await asyncio.to_thread(running.kill)
+        await self._end(self._of_people | self._of_processor)
         self._people.stop()
         self._processor.stop()
+
+    async def _end(self, all_running: set[Running]) -> None:
+        for _ in range(_KILLS):
+            if not all_running & (self._of_people | self._of_processor):
+                return
+            for running in list(all_running):
+                await asyncio.to_thread(running.kill)
+            await asyncio.sleep(_KILL_AGAIN_SECONDS)
 
     async def _run(self, exchange: Exchange, threads: Threads, planner: Planner) -> Ending:
         rights = Rights.of(exchange.user)
@@ -178,6 +197,10 @@ def _joined(query: str, *bodies_: bytes) -> str:
     except UnicodeDecodeError as error:
         raise Refusal(62, "SYNTAX_ERROR", f"The query is not UTF-8: {error}") from error
     return f"{query}\n{text}" if query and text else query or text
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
 
 
 async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -23,10 +23,17 @@ class Slots:
         self._wait_seconds = wait_seconds
         self._of_user: Counter[str] = Counter()
         self._queue: list[tuple[str, asyncio.Future[None]]] = []
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Give out no more: the server stops."""
+        self._is_closed = True
 
     @contextlib.asynccontextmanager
     async def take(self, user: str) -> AsyncIterator[None]:
         """A slot for one query of `user`; raises `Refusal` 202 when there is none in time."""
+        if self._is_closed:
+            raise self._full()
         if not self._queue and self._may_run(user):
             self._of_user[user] += 1
         else:
@@ -37,6 +44,8 @@ class Slots:
             self._release(user)
 
     def _may_run(self, user: str) -> bool:
+        if self._is_closed:
+            return False
         total = self._of_user.total()
         of_one = max(1, self._running - 1)
         return total < self._running and self._of_user[user] < of_one
