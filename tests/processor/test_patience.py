@@ -1,0 +1,98 @@
+"""Waiting for neighbours: how long, how loudly, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from headrace.processor.patience import Backoff, Patience, Revoked
+from headrace.schemas.errors import HeadraceError, Overloaded, Refused, Unavailable
+
+AT_ONCE = Backoff(first_seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("tries", "shortest", "longest"),
+    [(1, 1, 2), (2, 2, 4), (4, 8, 16), (5, 8, 16), (10_000, 8, 16)],
+)
+def test_waits_double_up_to_a_bound_and_are_spread(
+    tries: int, shortest: float, longest: float
+) -> None:
+    """The jitter takes at most half of a wait away."""
+    for jitter, expected in ((0.0, shortest), (1.0, longest)):
+        backoff = Backoff(2, 16, jitter=partial(float, jitter))
+        assert backoff.seconds(tries) == expected
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("x"), Overloaded("x", retry_after=0.001), Refused("x")]
+)
+async def test_it_tries_until_it_succeeds(error: HeadraceError) -> None:
+    """The attempt is told how many failed before it."""
+    told = []
+
+    async def attempt(tries: int) -> str:
+        told.append(tries)
+        if tries < 9:
+            raise error
+        return "done"
+
+    patience = Patience(asyncio.Event(), AT_ONCE)
+    assert await patience.insist("try", attempt) == "done"
+    assert told == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("error", "levels"),
+    [
+        (Unavailable("gone"), ["warning", "info"]),
+        (Overloaded("full", retry_after=0.0), ["warning", "info"]),
+        (Refused("never"), ["error"] * 5 + ["info"]),
+    ],
+)
+async def test_an_episode_is_logged_once_and_its_end(
+    error: HeadraceError, levels: list[str]
+) -> None:
+    """What needs a person is said again, ever more rarely."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+
+    async def attempt(tries: int) -> None:
+        if tries < 30:
+            raise error
+
+    with capture_logs() as logs:
+        await Patience(asyncio.Event(), AT_ONCE).insist("try", attempt)
+    assert [line["log_level"] for line in logs] == levels
+
+
+async def test_other_errors_are_not_waited_out() -> None:
+    """A bug comes out at once."""
+
+    async def attempt(_: int) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await Patience(asyncio.Event(), AT_ONCE).insist("try", attempt)
+
+
+async def test_a_revocation_ends_the_longest_wait() -> None:
+    """And nothing is tried after it."""
+    revoked = asyncio.Event()
+    tried = []
+
+    async def attempt(tries: int) -> None:
+        tried.append(tries)
+        asyncio.get_running_loop().call_soon(revoked.set)
+        raise Unavailable("gone")
+
+    patience = Patience(revoked, Backoff(3600, 3600))
+    with pytest.raises(Revoked):
+        await patience.insist("try", attempt)
+    with pytest.raises(Revoked):
+        await patience.insist("try", attempt)
+    assert tried == [0]
