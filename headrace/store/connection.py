@@ -49,6 +49,8 @@ class Connection:
         self._answer_seconds = answer_seconds
         self._lock = threading.Lock()
         self._opened: Client | None = None
+        # Its own, so that a proxy in the environment is not asked for a neighbour.
+        self._pool = get_pool_manager(maxsize=_CONNECTIONS)
 
     def rows(self, sql: str) -> Sequence[Sequence[Any]]:
         """The rows a query answers."""
@@ -82,6 +84,7 @@ class Connection:
             if self._opened is not None:
                 self._opened.close()
                 self._opened = None
+            self._pool.clear()
 
     def _client(self) -> Client:
         with self._lock:
@@ -103,5 +106,5 @@ class Connection:
             tz_mode="aware",
             connect_timeout=CONNECT_SECONDS,
             send_receive_timeout=self._answer_seconds,
-            pool_mgr=get_pool_manager(maxsize=_CONNECTIONS),
+            pool_mgr=self._pool,
         )
