@@ -148,7 +148,11 @@ class Store(Protocol):
         ...
 
     async def refresh_identities(self) -> None:
-        """Make links inserted so far count in `person_id` from now on."""
+        """Make links inserted so far count in `person_id` from now on.
+
+        Whoever inserted them: a refresh that somebody missed is made up for by the next one, and
+        by a restart of the store.
+        """
         ...
 
     async def stop(self) -> None: ...
