@@ -37,6 +37,7 @@ def identify(range_: Range) -> None:
             if link is not None:
                 range_.links[record.position] = link
     range_.rows = rows
+    range_.values = ()  # a large range holds enough without them
 
 
 def identify_event(place: Place, value: EventValue) -> EventRow:

@@ -46,7 +46,7 @@ class Range(msgspec.Struct, gc=False):
     """An earlier owner announced exactly this range and may have written any part of it."""
 
     values: Sequence[EventValue | Rejected] = ()
-    """By `decode`: one per record."""
+    """By `decode`, until `identify`: one per record."""
     rejected: dict[int, Rejected] = msgspec.field(default_factory=dict)
     """By `decode`, `validate` and, later, the store's refusals: position → why."""
     rows: Sequence[EventRow | None] = ()
