@@ -54,12 +54,12 @@ class FakeDirectory:
 
 
 def test_directory() -> FakeDirectory:
-    """The processor, the operator and two analysts of workspaces `one` and `two`."""
+    """The processor, the operator and two analysts; a workspace's id is its database's name."""
     return FakeDirectory(
         store_user(PROCESSOR, Role.PROCESSOR, "headrace"),
         store_user(OPERATOR, Role.OPERATOR, "headrace"),
-        store_user(ANALYST, Role.ANALYST, OWN_DATABASE, "one"),
-        store_user(OTHER_ANALYST, Role.ANALYST, OTHER_DATABASE, "two"),
+        store_user(ANALYST, Role.ANALYST, OWN_DATABASE, OWN_DATABASE),
+        store_user(OTHER_ANALYST, Role.ANALYST, OTHER_DATABASE, OTHER_DATABASE),
     )
 
 

@@ -73,7 +73,7 @@ def test_no_predicate_sees_another_workspaces_row(two_workspaces: StoreServer, s
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT countIf(workspace_id = 'two') > 0 FROM headrace.events_rows",
+        "SELECT countIf(workspace_id = 'ws_two') > 0 FROM headrace.events_rows",
         "SELECT count() > 0 FROM ws_two.events",
         "SELECT count() > 0 FROM system.parts WHERE database = 'headrace'",
         "SELECT count() > 0 FROM headrace.identity_links_all",
@@ -251,7 +251,7 @@ def test_a_database_of_others_does_not_exist(two_workspaces: StoreServer) -> Non
 def test_a_table_made_later_is_filtered_too(two_workspaces: StoreServer) -> None:
     """A new analyst's catalog holds their tables as soon as there are any."""
     directory = two_workspaces.directory
-    directory.users["third"] = store_user("third", Role.ANALYST, "ws_three", "three")
+    directory.users["third"] = store_user("third", Role.ANALYST, "ws_three", "ws_three")
     assert ask(two_workspaces, "third", "SELECT 1").code == 81
     ask(two_workspaces, PROCESSOR, "CREATE DATABASE ws_three")
     assert ask(two_workspaces, "third", "SELECT name FROM system.tables").text == ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -132,15 +132,14 @@ class Queries:
             await asyncio.sleep(_KILL_AGAIN_SECONDS)
 
     async def _run(self, exchange: Exchange, threads: Threads, planner: Planner) -> Ending:
-        rights = Rights.of(exchange.user)
         running = Running(self._engine, threads, planner)
         about = Reply(
             asked=exchange.asked,
             running=running,
             timezone=self._engine.timezone,
             held_bytes=self._limits.whole_result_bytes,
-            hides_reads=rights.role is Role.ANALYST,
-            scrub=lambda refusal: scrub(refusal, rights, self._engine.folder),
+            hides_reads=exchange.user.role is Role.ANALYST,
+            scrub=self._scrubber(exchange.user),
         )
         with self._counted(exchange.user, running):
             try:
@@ -149,6 +148,11 @@ class Queries:
                 )
             except Refusal as refusal:
                 raise about.scrub(refusal) from None
+
+    def _scrubber(self, user: StoreUser) -> Callable[[Refusal], Refusal]:
+        if user.role is Role.PROCESSOR:
+            return lambda refusal: refusal
+        return lambda refusal: scrub(refusal, Rights.of(user), self._engine.folder)
 
     @contextlib.contextmanager
     def _counted(self, user: StoreUser, running: Running) -> Iterator[None]:
