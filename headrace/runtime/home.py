@@ -6,6 +6,7 @@ whoever writes them: `credentials.py`, `node_state.py`, the log, the store, the 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -131,15 +132,19 @@ class Lock:
 
     @classmethod
     def take(cls, path: Path, now: datetime) -> Self | None:
-        """The lock, or None if another process holds it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """The lock, or None if another process holds it. Raises `HomeTrouble`."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(Home(path.parent), error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, msgspec.json.encode(Holder(os.getpid(), now)))
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only nameless
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, msgspec.json.encode(Holder(os.getpid(), now)))
         return cls(descriptor)
 
     def release(self) -> None:
