@@ -11,14 +11,11 @@ import asyncio
 import structlog
 
 from headrace.eventlog.port import Assignment, Membership
-from headrace.processor.decode import decode
 from headrace.processor.failpoints import FailPoint, pass_by
-from headrace.processor.identify import identify
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Backoff, Patience
-from headrace.processor.ranges import Flush, number
-from headrace.processor.validate import validate_against
-from headrace.processor.worker import Worker
+from headrace.processor.ranges import Flush
+from headrace.processor.worker import Worker, pure_steps
 from headrace.runtime.clock import Clock
 from headrace.schemas.taxonomy import Taxonomy
 from headrace.store.port import Store
@@ -46,7 +43,7 @@ class Processor:
         self._flush = flush or Flush()
         self._fail_point = fail_point
         self._backoff = backoff or Backoff()
-        self._steps = [decode, validate_against(schemas), identify, number]
+        self._steps = pure_steps(schemas)
         self._workers: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
         self._stopping: asyncio.Task[None] | None = None

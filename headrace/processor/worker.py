@@ -17,20 +17,29 @@ from typing import Final
 import structlog
 
 from headrace.eventlog.port import Record
+from headrace.processor.decode import decode
 from headrace.processor.failpoints import Point
+from headrace.processor.identify import identify
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Revoked
-from headrace.processor.ranges import Flush, Range, read_exactly, read_range
+from headrace.processor.ranges import Flush, Range, number, read_exactly, read_range
 from headrace.processor.settle import Settler
 from headrace.processor.takeover import Held, Start, find_start
+from headrace.processor.validate import validate_against
 from headrace.runtime.metrics import LAG_RECORDS, LAG_SECONDS
 from headrace.schemas.errors import Fenced, Unavailable
+from headrace.schemas.taxonomy import Taxonomy
 
 Step = Callable[[Range], None]
 
 _LARGE: Final = 500
 """From this many records on the pure steps leave the event loop to others."""
 _log = structlog.get_logger(__name__)
+
+
+def pure_steps(schemas: Taxonomy) -> list[Step]:
+    """What happens to a range between reading and writing it, in run order."""
+    return [decode, validate_against(schemas), identify, number]
 
 
 class Worker:
@@ -96,8 +105,12 @@ class Worker:
                 "read", lambda _: self._read(first, pending_to)
             )
             if records:
-                number, log_id = self._assignment.partition, self._assignment.log_id
-                range_ = Range(log_id, number, records, is_repeated=pending_to is not None)
+                range_ = Range(
+                    self._assignment.log_id,
+                    self._assignment.partition,
+                    records,
+                    is_repeated=pending_to is not None,
+                )
                 await self._run_steps(range_)
                 return range_
         return None
