@@ -87,3 +87,12 @@ def test_a_changed_directory_counts_at_once(two_workspaces: StoreServer) -> None
     finally:
         users[OPERATOR] = gone
     assert request(two_workspaces, "GET", QUERY, headers=basic(OPERATOR)).status == 200
+
+
+def test_metrics_are_for_the_operator(two_workspaces: StoreServer) -> None:
+    """They count all workspaces' queries."""
+    for user, status in ((OPERATOR, 200), (PROCESSOR, 200), (ANALYST, 404)):
+        answer = request(two_workspaces, "GET", "/metrics", headers=basic(user))
+        assert answer.status == status
+        assert (b"headrace_store_queries_total" in answer.body) == (status == 200)
+    assert request(two_workspaces, "GET", "/metrics").status == 401

@@ -247,3 +247,20 @@ def test_a_session_that_must_exist(small: StoreServer) -> None:
     assert (missing.status, missing.code) == (500, 372)
     bad = ask(small, OPERATOR, "SELECT 1", session_id="none", session_timeout="x")
     assert bad.code == 374
+
+
+def test_endless_headers_are_cut_off(small: StoreServer) -> None:
+    """Before anybody logged in; the server goes on."""
+    with socket.create_connection(("127.0.0.1", small.port)) as client, pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
+        for _ in range(100):
+            client.sendall(b"x" * MEBIBYTE)
+    assert ask(small, ANALYST, "SELECT 1").text == "1\n"
+
+
+def test_a_long_url_is_taken(small: StoreServer) -> None:
+    """Arrays of parameters travel there, up to 64 KiB; longer ones in a form."""
+    numbers = "[" + ",".join(str(number) for number in range(7_000)) + "]"
+    answer = ask(small, ANALYST, "SELECT length({a:Array(UInt32)})", param_a=numbers)
+
+    assert answer.text == "7000\n"

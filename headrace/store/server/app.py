@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
-import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.metrics import STORE_QUERIES
-from headrace.schemas.errors import HeadraceError
 from headrace.store.server import bodies
 from headrace.store.server.answers import OK, Refusal, refusal_headers
 from headrace.store.server.engine import Engine
 from headrace.store.server.limits import StoreLimits
+from headrace.store.server.listening import Address, open_socket, serve
 from headrace.store.server.protocol import Asked, add_form, read_form, read_request
 from headrace.store.server.queries import Exchange, Queries
 from headrace.store.server.replies import Ending, answer
@@ -80,6 +79,8 @@ class StoreApp:
 
     async def _answer(self, request: Request, asked: Asked, user: StoreUser, send: Send) -> Ending:
         path = request.url.path
+        if path == "/metrics" and user.role is not Role.ANALYST:
+            return answer(OK, {"content-type": CONTENT_TYPE_LATEST}, generate_latest())
         if path not in {"", "/", "/replicas_status"}:
             raise Refusal(78, "UNKNOWN_TYPE_OF_QUERY", f"There is no handle {path[:64]}")
         if path == "/replicas_status" or (not asked.query and request.method in {"GET", "HEAD"}):
@@ -128,16 +129,6 @@ def _counted(user: StoreUser) -> Iterator[None]:
         STORE_QUERIES.labels(role=user.role, result=result).inc()
 
 
-class Address(Protocol):
-    """Where to listen; port 0 lets the system choose."""
-
-    @property
-    def host(self) -> str: ...
-
-    @property
-    def port(self) -> int: ...
-
-
 async def serve_store(
     path: Path,
     listen: Address,
@@ -153,70 +144,19 @@ async def serve_store(
     `on_ready` is told the port once requests are answered. Raises `HeadraceError` with a sentence
     if the folder or the address cannot be had. Signals are the caller's.
     """
-    listening = _listen(listen)
+    listening = open_socket(listen)
     with contextlib.closing(listening):
         engine = await asyncio.to_thread(Engine, path, limits)
-        app = StoreApp(engine, directory, limits, clock or SystemClock())
         try:
-            await _serve(app, listening, limits, stop, on_ready)
-        finally:
+            app = StoreApp(engine, directory, limits, clock or SystemClock())
+            await serve(
+                app,
+                listening,
+                stop,
+                stop_seconds=limits.stop_seconds,
+                before_stop=app.queries.end_people,
+                on_ready=on_ready,
+            )
             await app.queries.stop()
+        finally:
             await asyncio.to_thread(engine.close)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: it would end the process with the signal's code."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _serve(
-    app: StoreApp,
-    listening: socket.socket,
-    limits: StoreLimits,
-    stop: asyncio.Event,
-    on_ready: Callable[[int], None] | None,
-) -> None:
-    server = _Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=int(limits.stop_seconds),
-        )
-    )
-    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event
-            await asyncio.sleep(0.01)
-        if server.started and on_ready is not None:
-            on_ready(listening.getsockname()[1])
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await app.queries.end_people()
-    finally:
-        stopping.cancel()
-        server.should_exit = True
-        await serving
-
-
-def _listen(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    # With the protocol named, asyncio sets TCP_NODELAY; without, each answer takes 40 ms.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address.host, address.port))
-        listening.set_inheritable(True)
-    except OSError as error:
-        listening.close()
-        raise HeadraceError(
-            f"the store cannot listen on {address.host}:{address.port}: {error.strerror};"
-            " stop what listens there, or set HEADRACE_STORE_LISTEN to another address"
-        ) from error
-    return listening
