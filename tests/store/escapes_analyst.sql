@@ -110,3 +110,25 @@ SELECT count() FROM events PREWHERE toInt32(user_id) >= 0
 SELECT _part FROM events
 SELECT _part_offset FROM events
 SELECT workspace_id FROM events
+SELECT 'SECRET_ROW' IN `ws_two.secret_table`
+SELECT * FROM `ws_two.secret_table`
+SELECT * FROM `ws_one`.`../ws_two/secret_table`
+SELECT 1 AS {d:Identifier}
+SELECT * FROM ws_one.{t:Identifier}
+WITH events AS ws_two SELECT ws_two.secret_table
+SELECT * FROM events AS ws_two WHERE 'x' IN ws_two.secret_table
+SELECT * FROM "ws_two"."secret_table" AS "events"
+SELECT * FROM events WHERE user_id = (SELECT any(user_id) FROM (SELECT * FROM headrace.events_rows))
+SELECT arrayMap(x -> (x IN ws_two.secret_table), ['a'])
+SELECT count() FROM events GROUP BY user_id HAVING any(user_id) IN ws_two.secret_table
+SELECT sumIf(1, user_id IN headrace.joined) FROM events
+SELECT * FROM events ORDER BY user_id IN ws_two.secret_table LIMIT 1
+SELECT * FROM events LIMIT (SELECT count() FROM ws_two.secret_table)
+SELECT * FROM numbers((SELECT count() FROM ws_two.secret_table))
+SELECT * FROM values('a String', (SELECT any(SECRET_COLUMN) FROM ws_two.secret_table))
+SELECT row_number() OVER (PARTITION BY (SELECT any(SECRET_COLUMN) FROM ws_two.secret_table))
+SELECT 1 ORDER BY 1 WITH FILL TO (SELECT count() FROM ws_two.secret_table)
+SELECT * REPLACE ((SELECT any(SECRET_COLUMN) FROM ws_two.secret_table) AS event) FROM events
+SELECT COLUMNS('event') APPLY (x -> x IN ws_two.secret_table) FROM events
+SELECT * FROM events ARRAY JOIN (SELECT groupArray(SECRET_COLUMN) FROM ws_two.secret_table) AS z
+SELECT * FROM events JOIN events AS e ON events.user_id IN ws_two.secret_table

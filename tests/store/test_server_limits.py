@@ -251,10 +251,10 @@ def test_a_session_that_must_exist(small: StoreServer) -> None:
 
 def test_endless_headers_are_cut_off(small: StoreServer) -> None:
     """Before anybody logged in; the server goes on."""
-    with socket.create_connection(("127.0.0.1", small.port)) as client, pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
+    with socket.create_connection(("127.0.0.1", small.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
-        for _ in range(100):
-            client.sendall(b"x" * MEBIBYTE)
+        with pytest.raises(ConnectionError):
+            client.sendall(b"x" * 100 * MEBIBYTE)
     assert ask(small, ANALYST, "SELECT 1").text == "1\n"
 
 

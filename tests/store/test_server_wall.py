@@ -232,7 +232,7 @@ def test_the_first_wall_is_not_the_only_one(two_workspaces: StoreServer) -> None
 
     assert "headrace.events_rows" in settings
     assert "workspace_id" in settings
-    assert "readonly\t2" in settings
+    assert "readonly\t2" in settings  # this query says "settings", see `people.py`
     assert "allow_ddl\t0" in settings
 
 

@@ -13,7 +13,7 @@ from headrace.store.server.engine import Engine, quoted_name, quoted_text
 from headrace.store.server.rights import CATALOG, COMMON, FILTERED, Rights
 
 _MOST_ROWS: Final = 1_000_000
-_AGE_SECONDS: Final = 10.0
+_AGE_SECONDS: Final = 2.0
 
 
 class Catalog:

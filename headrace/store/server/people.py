@@ -21,15 +21,16 @@ from headrace.store.server.protocol import Asked
 from headrace.store.server.rights import FILTERED, Rights
 from headrace.store.server.running import Plan
 from headrace.store.server.sessions import SessionState
-from headrace.store.server.syntax import Node, NoTree, Parsed, parse, render
+from headrace.store.server.syntax import Node, NoTree, Parser, render
 from headrace.store.server.wall import Wall, no_database
 
+_DATABASES: Final = "SELECT lower(name) FROM system.databases"
+_AGE_SECONDS: Final = 1.0
 _FORCED: Final = {
     "timeout_overflow_mode": "throw",
     "timeout_before_checking_execution_speed": "0",
     "allow_introspection_functions": "0",
     "allow_ddl": "0",
-    "readonly": "2",
 }
 _FORCED_ON_ANALYSTS: Final = {
     # With these an analyst's predicate is evaluated on no row that the view's filter drops:
@@ -61,6 +62,8 @@ class People:
 
     def __init__(self, engine: Engine, limits: StoreLimits) -> None:
         self._limits = limits
+        self._engine = engine
+        self._parser = Parser()
         self._catalog = Catalog(engine)
         names = engine.names
         self._settings = PermittedSettings.within(limits, names.settings)
@@ -72,27 +75,27 @@ class People:
             raise Refusal(62, "SYNTAX_ERROR", "Syntax error: the query holds a NUL character")
         _check_database(question)
         try:
-            parsed = parse(handle, question.sql)
+            tree = self._parser.parse(handle, question.sql)
         except NoTree:
             return self._plan_named_thing(question, handle)
-        wall = self._wall(question, parsed)
-        has_changed = wall.judge(parsed.tree)
-        sql = self._rendered(wall, handle, parsed.tree) if has_changed else question.sql
-        match parsed.tree["type"]:
+        wall = self._wall(question)
+        has_changed = wall.judge(tree)
+        sql = self._rendered(wall, handle, tree) if has_changed else question.sql
+        match tree["type"]:
             case "SetQuery":
-                return self._set(question, parsed.tree)
+                return self._set(question, tree)
             case "UseQuery":
-                return self._use(question, parsed.tree)
+                return self._use(question, tree)
             case kind:
-                written = (parsed.tree.get("format_ast") or {}).get("name")
+                written = (tree.get("format_ast") or {}).get("name")
                 return self._plan(question, sql, written, is_select=kind == "SelectWithUnionQuery")
 
-    def _wall(self, question: Question, parsed: Parsed) -> Wall:
+    def _wall(self, question: Question) -> Wall:
         return Wall(
             rights=question.rights,
             settings=self._settings,
             functions=self._functions,
-            databases=parsed.databases,
+            databases=frozenset(self._engine.remembered(_DATABASES, _AGE_SECONDS)),
             parameters=question.asked.parameters,
         )
 
@@ -101,7 +104,7 @@ class People:
         self._catalog.prepare(wall.rights)
         sql = render(handle, tree)
         again = msgspec.structs.replace(wall, views_in_place=True)
-        if again.judge(parse(handle, sql).tree):
+        if again.judge(self._parser.parse(handle, sql)):
             raise Refusal(497, "ACCESS_DENIED", "Not enough privileges: it cannot be checked")
         return sql
 
@@ -115,7 +118,11 @@ class People:
         return Plan(
             sql=sql,
             parameters=question.asked.parameters,
-            settings=self._settings_of(question, streamed=streamed),
+            settings={
+                **self._settings_of(question, streamed=streamed),
+                # 1 is the stricter, but takes no SETTINGS clause, not even one that was judged.
+                "readonly": "2" if "settings" in sql.lower() else "1",
+            },
             database=_database(question),
             output_format=output_format,
             streamed=streamed,
@@ -144,12 +151,12 @@ class People:
     def _plan_named_thing(self, question: Question, handle: Handle) -> Plan:
         thing = read_named_thing(question.sql)
         if isinstance(thing, DescribedQuery):
-            parsed = parse(handle, thing.query)
-            if parsed.tree["type"] != "SelectWithUnionQuery":
+            tree = self._parser.parse(handle, thing.query)
+            if tree["type"] != "SelectWithUnionQuery":
                 raise Refusal(62, "SYNTAX_ERROR", "Syntax error: expected a SELECT query")
-            wall = self._wall(question, parsed)
-            wall.judge(parsed.tree)
-            sql = f"DESCRIBE ({self._rendered(wall, handle, parsed.tree)})"
+            wall = self._wall(question)
+            wall.judge(tree)
+            sql = f"DESCRIBE ({self._rendered(wall, handle, tree)})"
         else:
             _check_named_thing(question, thing)
             sql = thing.sql()
