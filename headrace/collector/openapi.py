@@ -77,7 +77,7 @@ class Batch(msgspec.Struct):
     """Events that are judged one by one: a bad one never spoils the rest."""
 
     events: Annotated[
-        list[dict[str, Any]],
+        list[Any],
         Meta(
             min_length=1,
             max_length=MAX_EVENTS_PER_REQUEST,
@@ -89,7 +89,7 @@ class Batch(msgspec.Struct):
 class Replay(msgspec.Struct):
     """Rejected events, each with `event_id` and `received_at` of the first time."""
 
-    events: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MAX_EVENTS_PER_REQUEST)]
+    events: Annotated[list[Any], Meta(min_length=1, max_length=MAX_EVENTS_PER_REQUEST)]
 
 
 _STRUCTS: Final = (
@@ -138,6 +138,12 @@ _OF_BATCHES: Final = (
 )
 _OF_KEYS: Final = (answers.BAD_KEY_HEADER, answers.STILL_RUNNING, answers.OTHER_BODY)
 
+_KEY_SCHEMA: Final = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": "^[!#-~]([ -~]*[!-~])?$",
+}
 _HEADERS: Final = {
     "X-Request-Id": "The id of the request, yours if you sent one.",
     "RateLimit-Policy": 'The limit, `"default";q=100;w=60`: 100 requests in any 60 seconds.',
@@ -153,6 +159,10 @@ def describe() -> dict[str, Any]:
         _STRUCTS, ref_template="#/components/schemas/{name}"
     )
     _require_an_id(schemas["Event"])
+    # Any JSON is judged as an element, but an event is what one should send.
+    schemas["Batch"]["properties"]["events"]["items"] = {
+        "anyOf": [{"$ref": "#/components/schemas/Event"}, {}]
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -234,11 +244,12 @@ def _operation(
     keyed: bool,
 ) -> dict[str, Any]:
     headers = ["X-Request-Id", "RateLimit-Policy", "RateLimit"]
-    parameters = [_parameter("X-Request-Id", "An id of yours for this request.", 128)]
+    about = "An id of yours for the request, 1 to 128 visible characters; else one is made."
+    parameters = [_parameter("X-Request-Id", about, {"type": "string"})]
     if keyed:
         headers.append("Idempotent-Replayed")
         about = "Makes a retry safe: the same key and body get the same answer for 24 hours."
-        parameters.append(_parameter("Idempotency-Key", about, 255))
+        parameters.append(_parameter("Idempotency-Key", about, _KEY_SCHEMA))
     return {
         "summary": summary,
         "description": description,
@@ -311,24 +322,13 @@ def _body(schema: str, example: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parameter(name: str, description: str, longest: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": "header",
-        "description": description,
-        "schema": {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": longest,
-            "pattern": r"^[!#-~]+$",
-        },
-    }
+def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
 def _require_an_id(schema: dict[str, Any]) -> None:
-    # Structs cannot say "one of these two"; the years are beyond a date-time's type, too.
+    # Structs cannot say "one of these two".
     schema["anyOf"] = [
         {"required": [name], "properties": {name: {"type": "string"}}}
         for name in ("user_id", "anonymous_id")
     ]
-    schema["properties"]["timestamp"]["pattern"] = "^(19(7[1-9]|[89][0-9])|2[01][0-9]{2})-"
