@@ -121,7 +121,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, config: _Config, *arguments: Any, **named: Any) -> None:
         super().__init__(config, *arguments, **named)
         self._options = config.options
-        self._in_headers = True
+        self._in_headers = False
         self._unclaimed_bytes = 0
         self._refused = False
         self._ended = False
@@ -266,7 +266,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(Refusal(LONG_HEADERS, message))
 
     def _headers_late(self) -> None:
-        if self._unclaimed_bytes == 0:
+        if not self._in_headers:
             self.end()
             return
         seconds = self._options.header_timeout_seconds

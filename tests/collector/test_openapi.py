@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import pytest
 import schemathesis
@@ -34,7 +35,7 @@ def test_answers_are_those_described(path: str, mode: GenerationMode) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def send(case: Case) -> None:
+    def send(case: Case[Any]) -> None:
         # A workspace for each: generated idempotency keys repeat, with other bodies.
         workspace = TRIAL.directory.create_workspace(f"generated-{next(NUMBERS)}")
         scope = Scope.ADMIN if path == REPLAY else Scope.INGEST

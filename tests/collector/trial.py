@@ -83,9 +83,11 @@ def problem(answer: httpx2.Response) -> str:
 
 
 @contextlib.asynccontextmanager
-async def served(app: ASGIApp, **options: Any) -> AsyncIterator[int]:
+async def served(
+    app: ASGIApp, stop: asyncio.Event | None = None, **options: Any
+) -> AsyncIterator[int]:
     """The application on a real socket; gives its port, and stops it at the end."""
-    stop = asyncio.Event()
+    stop = stop or asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(
         serve(
