@@ -76,8 +76,13 @@ class Connection:
             settings=dict(settings),
             block_size=len(values[0]),
         )
-        with translated():
-            self._client().data_insert(block)
+        try:
+            with translated():
+                self._client().data_insert(block)
+        finally:
+            # A block refers to itself and to its columns: left to the garbage collector, which
+            # seldom runs over rows, the processor grew by 750 bytes an event.
+            vars(block).clear()
 
     def close(self) -> None:
         with self._lock:
