@@ -23,12 +23,17 @@ NOT_FOR_ANALYSTS = statements("escapes_analyst.sql")
 HARMLESS = statements("harmless.sql")
 LEAKS = statements("leaks.sql")
 
+REFUSED = {46, 62, 73, 115, 164, 452, 497}
+"""What the wall answers. A refused connection or a file that cannot be opened is not among them:
+a statement that got so far has got through."""
+NOT_THERE = {47, 60, 81, 182, 456}
+"""What the engine answers on names that an analyst's database does not hold."""
 
-def assert_refused(answer: Answer, sql: str) -> None:
+
+def assert_refused(answer: Answer, sql: str, codes: set[int]) -> None:
+    assert answer.code in codes, answer.text
     assert answer.status in {400, 403, 404, 500}, answer.text
-    assert answer.code is not None
     assert_nothing_secret(answer, sql)
-    assert "root:" not in answer.text
 
 
 def assert_nothing_secret(answer: Answer, sql: str) -> None:
@@ -39,17 +44,16 @@ def assert_nothing_secret(answer: Answer, sql: str) -> None:
 @pytest.mark.parametrize("sql", READ_BY_NOBODY)
 def test_the_operator_reads_tables_and_nothing_else(two_workspaces: StoreServer, sql: str) -> None:
     """Files, sockets, writes, other statements and the engine's inside are for no person."""
-    for answer in (ask(two_workspaces, OPERATOR, sql), get(two_workspaces, OPERATOR, sql)):
-        assert answer.status in {400, 403, 404, 500}, answer.text
-        assert answer.code is not None
-        assert "root:" not in answer.text
+    assert_refused(ask(two_workspaces, OPERATOR, sql), sql, REFUSED)
+    assert_refused(get(two_workspaces, OPERATOR, sql), sql, REFUSED)
 
 
 @pytest.mark.parametrize("sql", [*NOT_FOR_ANALYSTS, *READ_BY_NOBODY])
 def test_an_analyst_does_not_get_out(two_workspaces: StoreServer, sql: str) -> None:
     """Neither by POST nor by GET, and no answer says what is outside."""
-    assert_refused(ask(two_workspaces, ANALYST, sql), sql)
-    assert_refused(get(two_workspaces, ANALYST, sql), sql)
+    codes = REFUSED if sql in READ_BY_NOBODY else REFUSED | NOT_THERE
+    assert_refused(ask(two_workspaces, ANALYST, sql), sql, codes)
+    assert_refused(get(two_workspaces, ANALYST, sql), sql, codes)
 
 
 @pytest.mark.parametrize("sql", HARMLESS)
