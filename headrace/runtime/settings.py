@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
+from math import nan
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,21 +50,34 @@ def parse_address(text: str) -> Address:
 
 
 def _positive(text: str) -> int:
-    number = int(text.replace("_", ""))
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number <= 0:
         raise ValueError("expected a whole number above 0")
     return number
 
 
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan
+
+
 def _seconds(text: str) -> float:
-    number = float(text)
+    number = _float(text)
     if not 0 < number < 1e9:
         raise ValueError("expected a number of seconds above 0")
     return number
 
 
-def _number(text: str) -> float:
-    return float(text)
+def _offset(text: str) -> float:
+    number = _float(text)
+    if not -1e9 < number < 1e9:
+        raise ValueError("expected a number of seconds, at most some thirty years")
+    return number
 
 
 def _flag(text: str) -> bool:
@@ -81,6 +96,18 @@ def _optional_path(text: str) -> Path | None:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    for word in words:
+        try:
+            ip_network(word, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{word!r} is no address or network, such as 10.0.0.1 or 10.0.0.0/8"
+            ) from None
+    return words
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -128,7 +155,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "HEADRACE_TRUSTED_PROXIES",
         "",
         "Peers whose `X-Forwarded-For` is believed, separated by commas.",
-        _words,
+        _networks,
     ),
     "cors_origins": Setting(
         "HEADRACE_CORS_ORIGINS",
@@ -209,7 +236,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         _choice("debug", "info", "warning", "error"),
     ),
     "clock_offset_seconds": Setting(
-        "HEADRACE_CLOCK_OFFSET_SECONDS", "0", "Moves the process's clock; for fault tests.", _number
+        "HEADRACE_CLOCK_OFFSET_SECONDS", "0", "Moves the process's clock; for fault tests.", _offset
     ),
 }
 

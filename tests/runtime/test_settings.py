@@ -68,6 +68,27 @@ def test_bad_addresses_are_refused(text: str) -> None:
         parse_address(text)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("HEADRACE_FLUSH_ROWS", "many", "a whole number above 0"),
+        ("HEADRACE_FLUSH_ROWS", "-1", "a whole number above 0"),
+        ("HEADRACE_FLUSH_SECONDS", "soon", "a number of seconds above 0"),
+        ("HEADRACE_FLUSH_SECONDS", "nan", "a number of seconds above 0"),
+        ("HEADRACE_CLOCK_OFFSET_SECONDS", "nan", "a number of seconds"),
+        ("HEADRACE_CLOCK_OFFSET_SECONDS", "-1e30", "a number of seconds"),
+        ("HEADRACE_TRUSTED_PROXIES", "127.0.0.1, proxy", "'proxy' is no address or network"),
+        ("HEADRACE_TRUSTED_PROXIES", "10.0.0.0/99", "'10.0.0.0/99' is no address or network"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_our_words(variable: str, text: str, expected: str) -> None:
+    """A value that no process could work with is refused here, before any is started."""
+    with pytest.raises(BadSettings) as caught:
+        read_settings({variable: text})
+    assert f"{variable}={text!r}" in str(caught.value)
+    assert expected in str(caught.value)
+
+
 def test_the_table_has_a_row_per_setting() -> None:
     """Every setting is in the README's table, and every field of the struct is a setting."""
     assert len(markdown_table()) == len(SETTINGS) + 2
