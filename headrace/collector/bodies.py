@@ -20,7 +20,7 @@ from headrace.collector.answers import (
     retry_after,
 )
 from headrace.collector.compression import TooMuch, decompress, encoding_of
-from headrace.collector.requests import ClientGone, Incoming
+from headrace.collector.requests import Body, ClientGone, Incoming
 from headrace.runtime.metrics import BYTES_IN_FLIGHT
 from headrace.schemas.records import MAX_BODY_BYTES
 
@@ -142,7 +142,7 @@ class Held:
         self._budget.change(change)
 
 
-async def read_body(request: Incoming, held: Held, *, aside: Aside) -> bytes:
+async def read_body(request: Incoming, held: Held, *, aside: Aside) -> Body:
     """The whole body, decompressed; raises `Refusal`, or `ClientGone`."""
     headers = request.headers
     if headers.get(b"content-type", b"") not in _USUAL_TYPES:
@@ -156,7 +156,7 @@ async def read_body(request: Incoming, held: Held, *, aside: Aside) -> bytes:
     return await _opened(encoding, body, held, aside) if encoding else body
 
 
-async def _collect(request: Incoming, held: Held, max_bytes: int) -> bytes:
+async def _collect(request: Incoming, held: Held, max_bytes: int) -> Body:
     first, last = await _next_chunk(request)
     await held.grow(len(first))
     if last and len(first) <= max_bytes:
@@ -169,7 +169,7 @@ async def _collect(request: Incoming, held: Held, max_bytes: int) -> bytes:
         body += chunk
     if len(body) > max_bytes:
         raise _too_large()
-    return bytes(body)
+    return body
 
 
 async def _next_chunk(request: Incoming) -> tuple[bytes, bool]:
@@ -179,13 +179,13 @@ async def _next_chunk(request: Incoming) -> tuple[bytes, bool]:
     return message.get("body", b""), not message.get("more_body", False)
 
 
-async def _opened(encoding: str, data: bytes, held: Held, aside: Aside) -> bytes:
+async def _opened(encoding: str, data: Body, held: Held, aside: Aside) -> Body:
     compressed = len(data)
     expected = min(MAX_BODY_BYTES, compressed * _USUAL_RATIO)
     await held.grow(expected)
     try:
         if compressed > _SMALL_BYTES:
-            body: bytes = await aside(decompress, encoding, data, MAX_BODY_BYTES)
+            body: Body = await aside(decompress, encoding, data, MAX_BODY_BYTES)
         else:
             body = decompress(encoding, data, MAX_BODY_BYTES)
     except TooMuch:

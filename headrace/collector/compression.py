@@ -16,6 +16,7 @@ from typing import Final
 import zstandard
 
 from headrace.collector.answers import BAD_ENCODING, WRONG_MEDIA, Refusal
+from headrace.collector.requests import Body
 
 try:
     from isal import isal_zlib
@@ -62,7 +63,7 @@ def encoding_of(header: str) -> str:
     return named[0]
 
 
-def decompress(encoding: str, data: bytes, max_bytes: int) -> bytes:
+def decompress(encoding: str, data: Body, max_bytes: int) -> Body:
     """The body. Raises `TooMuch`, or `Refusal` if `data` is not of this encoding."""
     opened = bytearray()
     try:
@@ -74,10 +75,10 @@ def decompress(encoding: str, data: bytes, max_bytes: int) -> bytes:
         raise Refusal(
             BAD_ENCODING, f"the body cannot be opened as {encoding}, its Content-Encoding: {error}"
         ) from error
-    return bytes(opened)
+    return opened
 
 
-def _gzip(data: bytes) -> Iterator[bytes]:
+def _gzip(data: Body) -> Iterator[bytes]:
     """Members one behind the other; zeros behind the last are padding."""
     at = 0
     for _ in range(_MAX_MEMBERS):
@@ -87,7 +88,7 @@ def _gzip(data: bytes) -> Iterator[bytes]:
     raise _Broken(f"it has over {_MAX_MEMBERS:,} members")
 
 
-def _deflate(data: bytes) -> Iterator[bytes]:
+def _deflate(data: Body) -> Iterator[bytes]:
     """The name means zlib's format, but some senders leave its header out."""
     is_zlib = len(data) >= 2 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
     end = yield from _inflate(data, 0, zlib.MAX_WBITS if is_zlib else _RAW)
@@ -95,10 +96,10 @@ def _deflate(data: bytes) -> Iterator[bytes]:
         raise _Broken(f"{len(data) - end:,} bytes follow its end")
 
 
-def _inflate(data: bytes, at: int, window_bits: int) -> Generator[bytes, None, int]:
+def _inflate(data: Body, at: int, window_bits: int) -> Generator[bytes, None, int]:
     """Yields what the stream at `at` holds; returns where it ends."""
     stream = _zlib.decompressobj(wbits=window_bits)
-    fed = b""
+    fed: Body = b""
     while not stream.eof:
         # In slices, because what is left of the input is copied with every chunk of output.
         if not fed:
@@ -113,14 +114,14 @@ def _inflate(data: bytes, at: int, window_bits: int) -> Generator[bytes, None, i
     return at - len(stream.unused_data)
 
 
-def _zstd(data: bytes) -> Iterator[bytes]:
+def _zstd(data: Body) -> Iterator[bytes]:
     # A reader, because the one-shot call believes the size that a frame declares.
     opener = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
     reader = opener.stream_reader(io.BytesIO(data), read_across_frames=True)
     return iter(lambda: reader.read(_CHUNK_BYTES), b"")
 
 
-_OPENERS: Final[dict[str, Callable[[bytes], Iterator[bytes]]]] = {
+_OPENERS: Final[dict[str, Callable[[Body], Iterator[bytes]]]] = {
     "gzip": _gzip,
     "deflate": _deflate,
     "zstd": _zstd,

@@ -30,6 +30,7 @@ from headrace.collector.answers import (
 from headrace.collector.json_text import cut_depths, invalid_utf8_at, replace_lone_surrogates
 from headrace.collector.properties import are_good, explain_properties
 from headrace.collector.reasons import BadEvent
+from headrace.collector.requests import Body
 from headrace.collector.timestamps import explain_timestamp, read_timestamp
 from headrace.schemas.records import (
     EMPTY_PROPERTIES,
@@ -108,7 +109,7 @@ class Decoded(Struct, frozen=True, gc=False):
     rejections: Sequence[Rejection] = ()
 
 
-def read_batch(body: bytes) -> Decoded:
+def read_batch(body: Body) -> Decoded:
     """The events of `{"events": […]}`. Raises `Refusal` when the body is refused whole."""
     body = _checked_text(body)
     if body.count(b"{") > _MANY_OBJECTS:
@@ -128,7 +129,7 @@ def read_batch(body: bytes) -> Decoded:
     return Decoded(events, range(len(events)))
 
 
-def read_event(body: bytes) -> Decoded:
+def read_event(body: Body) -> Decoded:
     """The one event that the body is. Raises `Refusal` when it is none."""
     body = _checked_text(body)
     judged = _quickly(body) or judge(bytes(_within_depth(body, _decode_raw)))
@@ -137,7 +138,7 @@ def read_event(body: bytes) -> Decoded:
     return Decoded([judged], range(1))
 
 
-def _read_slowly(body: bytes) -> Decoded:
+def _read_slowly(body: Body) -> Decoded:
     """Each element by itself: the good ones are taken, the others get their reason."""
     events: list[Event] = []
     indexes: list[int] = []
@@ -171,7 +172,7 @@ def judge(element: bytes) -> Event | BadEvent:
     return _quickly(element) or _explain(element)
 
 
-def _quickly(element: bytes) -> Event | None:
+def _quickly(element: Body) -> Event | None:
     try:
         return _checked(_decode_one(element))
     except (msgspec.DecodeError, RecursionError):
@@ -220,12 +221,12 @@ def _text(field: str, raw: bytes, longest: int | None) -> str | BadEvent | None:
     return text
 
 
-def elements_of(body: bytes) -> list[bytes]:
+def elements_of(body: Body) -> list[bytes]:
     """The elements of `{"events": […]}` as bytes. Raises `Refusal`."""
     return _elements(_checked_text(body))
 
 
-def _elements(body: bytes) -> list[bytes]:
+def _elements(body: Body) -> list[bytes]:
     try:
         batch: Any = _within_depth(body, _decode_loose_batch)
     except msgspec.ValidationError as error:
@@ -237,7 +238,7 @@ def _elements(body: bytes) -> list[bytes]:
     return elements
 
 
-def _within_depth(body: bytes, decode: Callable[[bytes], Any]) -> Any:
+def _within_depth(body: Body, decode: Callable[[Body], Any]) -> Any:
     """Decode a body however deep it nests; raises `Refusal` if it is not JSON."""
     try:
         return _strictly(body, decode)
@@ -245,7 +246,7 @@ def _within_depth(body: bytes, decode: Callable[[bytes], Any]) -> Any:
         return _strictly(cut_depths(body), decode, offsets_hold=False)
 
 
-def _strictly(body: bytes, decode: Callable[[bytes], Any], *, offsets_hold: bool = True) -> Any:
+def _strictly(body: Body, decode: Callable[[Body], Any], *, offsets_hold: bool = True) -> Any:
     try:
         return decode(body)
     except msgspec.ValidationError:
@@ -254,7 +255,7 @@ def _strictly(body: bytes, decode: Callable[[bytes], Any], *, offsets_hold: bool
         raise _not_json(body, str(error), offsets_hold=offsets_hold) from error
 
 
-def _checked_text(body: bytes) -> bytes:
+def _checked_text(body: Body) -> Body:
     if not body or body.isspace():
         raise Refusal(INVALID_JSON, "the body is empty; send JSON")
     if body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
@@ -268,7 +269,7 @@ def _checked_text(body: bytes) -> bytes:
     return replace_lone_surrogates(body)
 
 
-def _not_json(body: bytes, trouble: str, *, offsets_hold: bool) -> Refusal:
+def _not_json(body: Body, trouble: str, *, offsets_hold: bool) -> Refusal:
     found = _OFFSET.search(trouble)
     if found is None:
         return Refusal(

@@ -40,7 +40,7 @@ from headrace.collector.idempotency import (
 )
 from headrace.collector.intake import Endpoint, appended, count_refused, record_headers
 from headrace.collector.records import make_records
-from headrace.collector.requests import Incoming
+from headrace.collector.requests import Body, Incoming
 from headrace.eventlog.port import Batch
 from headrace.runtime.metrics import EVENTS_REFUSED, IDEMPOTENCY_DECISIONS
 from headrace.schemas.records import MARK_RETRY, Header
@@ -76,7 +76,7 @@ class EventsEndpoint(Endpoint):
     """What single events and batches share; they differ in how they read and what they say."""
 
     scope_needed = Scope.INGEST
-    read: Callable[[bytes], Decoded]
+    read: Callable[[Body], Decoded]
 
     def say(self, event_ids: Sequence[str], rejections: Sequence[Rejection]) -> Any:
         """The body of a success."""
@@ -104,8 +104,10 @@ class EventsEndpoint(Endpoint):
     async def _take_once(self, sent: Sent) -> Answer:
         event_ids = self.shared.ids.make(len(sent.decoded.events), sent.now)
         batch = sent.into_batch(event_ids)
-        if batch.records:
-            await appended(self.shared.log.append(batch), len(batch.records))
+        if event_ids:
+            appending = self.shared.log.append(batch)
+            del batch  # see `LocalKeys.append`
+            await appended(appending, len(event_ids))
         return ok(self.say(event_ids, sent.decoded.rejections))
 
     async def _take_keyed(self, sent: Sent, asked: Asked) -> Answer:
@@ -144,7 +146,8 @@ class EventsEndpoint(Endpoint):
             raise
         IDEMPOTENCY_DECISIONS.labels("marked" if marked else "first").inc()
         appending = self.shared.keys.append(first, batch, kept, sent.now)
-        await appended(appending, len(batch.records))
+        del batch  # see `LocalKeys.append`
+        await appended(appending, len(event_ids))
         return ok(self.say(event_ids, rejections))
 
 

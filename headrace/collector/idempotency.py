@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from headrace.collector.answers import BAD_KEY_HEADER, Refusal, Rejection
+from headrace.collector.requests import Body
 from headrace.eventlog.port import Appender, Batch, KeyRecord
 from headrace.schemas.errors import Overloaded, Unavailable
 
@@ -134,9 +135,11 @@ class LocalKeys:
 
     async def append(self, first: First, batch: Batch, kept: Kept, now: datetime) -> None:
         record = KeyRecord(first.asked.key, msgspec.msgpack.encode(kept), now + KEPT_FOR)
+        appending = self._appender.append(batch, key_record=record)
+        del batch  # the log lets go of it as soon as it is encoded, if nobody else holds it
         certain = False
         try:
-            await self._appender.append(batch, key_record=record)
+            await appending
             certain = True
         except Overloaded:
             certain = True
@@ -197,7 +200,7 @@ def read_key(header: bytes) -> str:
     )
 
 
-def asked_of(workspace_id: str, endpoint: str, key: str, body: bytes) -> Asked:
+def asked_of(workspace_id: str, endpoint: str, key: str, body: Body) -> Asked:
     """The request as the key store knows it. The digest is of the decompressed body."""
     name = "\x1f".join((workspace_id, endpoint, key)).encode()
     return Asked(hashlib.sha256(name).digest(), hashlib.sha256(body).digest())

@@ -27,7 +27,7 @@ from headrace.collector.bodies import Budget, Held, read_body
 from headrace.collector.event_ids import UlidMaker
 from headrace.collector.idempotency import KeyStore
 from headrace.collector.limiting import WINDOW_SECONDS, Limiter
-from headrace.collector.requests import Incoming
+from headrace.collector.requests import Body, Incoming
 from headrace.eventlog.port import Appender
 from headrace.runtime.clock import Clock
 from headrace.runtime.metrics import EVENTS_ACCEPTED, EVENTS_REFUSED, LIMITER_DECISIONS
@@ -88,11 +88,11 @@ class Endpoint:
         """Everything from the body on; what it weighs is counted in `held`."""
         raise NotImplementedError
 
-    async def body_of(self, request: Incoming, held: Held) -> bytes:
+    async def body_of(self, request: Incoming, held: Held) -> Body:
         """The whole body, decompressed."""
         return await read_body(request, held, aside=self.shared.aside)
 
-    async def decoded(self, read: Callable[[bytes], Any], body: bytes) -> Any:
+    async def decoded(self, read: Callable[[Body], Any], body: Body) -> Any:
         """What `read` makes of the body."""
         return await self.shared.aside(read, body) if len(body) > _LARGE_BYTES else read(body)
 

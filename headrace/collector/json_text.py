@@ -11,6 +11,8 @@ import codecs
 import re
 from typing import Final
 
+from headrace.collector.requests import Body
+
 DEEPEST_KEPT: Final = 100
 """Far deeper than properties may nest, far less than the decoder can take."""
 
@@ -27,7 +29,7 @@ _REPLACEMENT: Final = rb"\ufffd"
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]+|[\]}]+', re.DOTALL)
 
 
-def invalid_utf8_at(body: bytes) -> int | None:
+def invalid_utf8_at(body: Body) -> int | None:
     """The offset of the first byte that is not UTF-8, None if there is none."""
     if body.isascii():
         return None
@@ -44,7 +46,7 @@ def invalid_utf8_at(body: bytes) -> int | None:
     return None
 
 
-def replace_lone_surrogates(body: bytes) -> bytes:
+def replace_lone_surrogates(body: Body) -> Body:
     """The body with every lone surrogate escape replaced by `\\ufffd`, all else byte for byte.
 
     JavaScript sends lone surrogates when a string was cut in the middle of an emoji. The
@@ -57,22 +59,22 @@ def replace_lone_surrogates(body: bytes) -> bytes:
     while _LONE.match(body, at):
         repaired[at : at + len(_REPLACEMENT)] = _REPLACEMENT
         at = _end_of_fine(body, at + len(_REPLACEMENT))
-    return bytes(repaired)
+    return repaired
 
 
-def _end_of_fine(body: bytes, start: int) -> int:
+def _end_of_fine(body: Body, start: int) -> int:
     fine = _FINE.match(body, start)
     assert fine is not None  # it matches the empty string too
     return fine.end()
 
 
-def cut_depths(body: bytes) -> bytes:
+def cut_depths(body: Body) -> bytes:
     """The body with null for whatever nests deeper than `DEEPEST_KEPT` levels.
 
     What remains can be decoded; an event that was cut still nests too deep to be accepted.
     Whether the parts cut off were JSON is not looked at.
     """
-    kept: list[bytes] = []
+    kept: list[Body] = []
     depth = start = 0
     for token in _TOKEN.finditer(body):
         match body[token.start()]:

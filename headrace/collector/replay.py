@@ -19,7 +19,7 @@ from headrace.collector.decode import elements_of, judge
 from headrace.collector.intake import Endpoint, appended, count_refused, record_headers
 from headrace.collector.reasons import BadEvent, shown
 from headrace.collector.records import make_record, record_prefix
-from headrace.collector.requests import Incoming
+from headrace.collector.requests import Body, Incoming
 from headrace.collector.timestamps import explain_timestamp, read_timestamp
 from headrace.eventlog.port import Batch, NewRecord
 from headrace.schemas.event_ids import ALPHABET, ID_PREFIX
@@ -56,7 +56,7 @@ class ReplayEndpoint(Endpoint):
     async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
         workspace_id = key.workspace.id
 
-        def read(body: bytes) -> Replayed:
+        def read(body: Body) -> Replayed:
             return read_replay(body, workspace_id)
 
         replayed: Replayed = await self.decoded(read, await self.body_of(request, held))
@@ -70,7 +70,7 @@ class ReplayEndpoint(Endpoint):
         return ok(BatchAnswered(len(event_ids), len(rejections), event_ids, rejections))
 
 
-def read_replay(body: bytes, workspace_id: str) -> Replayed:
+def read_replay(body: Body, workspace_id: str) -> Replayed:
     """The events of a body with their first ids. Raises `Refusal`."""
     values: list[EventValue] = []
     rejections: list[Rejection] = []

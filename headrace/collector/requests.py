@@ -23,6 +23,11 @@ ANSWER_HEADERS: Final = "headrace.answer_headers"
 Network = IPv4Network | IPv6Network
 
 
+Body = bytes | bytearray
+"""A body: collected from many pieces it stays what it was collected in, for a copy of 10 MiB
+would be the largest thing a request needs."""
+
+
 class Incoming:
     """One HTTP request. `answer_headers` go out with whatever answer it gets."""
 

@@ -33,6 +33,7 @@ from headrace.collector.answers import (
     Refusal,
     retry_after,
 )
+from headrace.collector.memory import return_freed_memory
 from headrace.collector.requests import ANSWER_HEADERS
 from headrace.runtime.metrics import REQUESTS
 from headrace.schemas.errors import HeadraceError
@@ -81,6 +82,7 @@ async def serve(
     `ready` is told host and port (the one given by the system, if `options.port` is 0) once
     connections are taken. Raises `CannotListen`.
     """
+    return_freed_memory()
     listening = _listen(options.host, options.port)
     server = _Server(_load(app, options), ready)
     stopping = asyncio.create_task(server.stop_when(stop))

