@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import clickhouse_connect
 import psutil
@@ -17,6 +18,7 @@ import pytest
 
 from headrace.runtime.credentials import read_processor_login
 from headrace.runtime.home import LAYOUT
+from tests.eventlog.test_full_disk import mount
 from tests.scenarios.node import HEADRACE, PATIENCE_SECONDS, PROCESSES, READY, Node, post, until
 from tests.scenarios.terminal import CTRL_C, CTRL_Z, on_terminal
 
@@ -126,6 +128,24 @@ def test_a_home_of_a_newer_version_is_refused(make_node: MakeNode) -> None:
     done = node.run("up")
     assert done.returncode == 1
     assert "was made by headrace 7.0.0" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("is_filled", [False, True])
+def test_a_disk_without_room_is_refused(
+    make_node: MakeNode, tmp_path: Path, is_filled: bool
+) -> None:
+    """A real one, nearly full and full to the last byte: a sentence that says what to do."""
+    disk = mount(tmp_path)
+    try:
+        if is_filled:
+            disk.fill()
+        done = make_node().run("up", "--home", str(disk.folder / "home"))
+    finally:
+        disk.unmount()
+    assert done.returncode == 1
+    assert re.search(r"disk .*is (nearly )?full", done.stderr)
+    assert "HEADRACE_HOME" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
