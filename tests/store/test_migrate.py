@@ -22,6 +22,7 @@ from headrace.store.migrate import (
 from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
 
 ALL = [migration.name for migration in read_migrations()]
+WITH_TOKENS = ("events_rows", "rejected_events_rows", "deduplicated_events_rows")
 
 
 @pytest.fixture
@@ -60,6 +61,30 @@ def test_every_migration_is_applied_once(module_server: StoreServer, database: s
         module_server, f"SELECT name FROM {database}.migrations ORDER BY number"
     )
     assert recorded == [(name,) for name in ALL]
+
+
+def test_rows_are_on_disk_when_an_insert_returns(module_server: StoreServer, database: str) -> None:
+    """The log forgets what is settled: after a loss of power the rows are all there is. Only when
+    links were last loaded may be lost (then all of them count as new)."""
+    run(module_server, database)
+    tables = definitions(module_server, database)
+    assert {"events_rows", *WITH_TOKENS, "identity_links_rows"} <= set(tables)
+    del tables["identity_loads_rows"]
+    for name, definition in tables.items():
+        assert "fsync_after_insert = 1" in definition, name
+        assert "fsync_part_directory = 1" in definition, name
+    for name in WITH_TOKENS:
+        assert "non_replicated_deduplication_window = 1000000" in tables[name], name
+
+
+def definitions(server: StoreServer, database: str) -> dict[str, str]:
+    """The tables that keep rows, as the engine knows them."""
+    found = with_connection(
+        server,
+        "SELECT name, create_table_query FROM system.tables "
+        f"WHERE database = '{database}' AND engine LIKE '%MergeTree'",
+    )
+    return {str(name): str(definition) for name, definition in found}
 
 
 def test_two_may_migrate_at_once(module_server: StoreServer, database: str) -> None:
