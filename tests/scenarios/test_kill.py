@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ from tests.scenarios.traffic import Traffic
 pytestmark = pytest.mark.node
 
 ROUNDS = 10
+TABLES = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
 
 
 async def settled_account(node: Node, workspace_id: str, traffic: Traffic) -> None:
@@ -33,6 +36,7 @@ async def settled_account(node: Node, workspace_id: str, traffic: Traffic) -> No
     assert len(rows) == len(stored), "an event id is in the table more than once"
     print(f"{len(rows)} rows, {len(traffic.accepted)} accepted, {len(traffic.unknown)} unknown")
     assert traffic.accepted, "nothing was accepted"
+    await asyncio.to_thread(ledger_is_true, node)
     missing = traffic.accepted.keys() - stored.keys()
     assert not missing
     assert traffic.accepted.items() <= stored.items()
@@ -40,6 +44,17 @@ async def settled_account(node: Node, workspace_id: str, traffic: Traffic) -> No
     assert len(numbers) == len(set(numbers)), "an event is in the table under two ids"
     extra = set(numbers) - set(traffic.accepted.values())
     assert extra <= traffic.unknown, "events that nobody was told of"
+
+
+def ledger_is_true(node: Node) -> None:
+    """Every position of the log is in exactly one table: the query that the documents show."""
+    [query] = [
+        sql
+        for sql in re.findall(r"```sql\n(.*?)```", TABLES.read_text(), re.DOTALL)
+        if "missing" in sql
+    ]
+    [(_, _, records, positions, missing)] = node.rows(query)
+    assert (records, missing) == (positions, 0)
 
 
 async def kill(node: Node, name: str) -> None:
