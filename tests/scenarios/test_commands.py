@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,25 @@ def test_keys_are_in_force_and_out_of_it_within_a_second(shared_node: Node) -> N
     assert status(shared_node, key) == 401
 
 
+def test_a_key_shows_its_last_use_and_ends_with_its_expiry(shared_node: Node) -> None:
+    """As `keys list` says; expired, it is refused."""
+    ok(shared_node, "workspaces", "create", "briefly")
+    soon = datetime.now(UTC) + timedelta(seconds=4)
+    create = ["keys", "create", "--workspace", "briefly", "--expires", soon.isoformat()]
+    key = ok(shared_node, *create)
+    time.sleep(IN_FORCE_SECONDS)
+    assert status(shared_node, key) == 200
+
+    def listed() -> dict[str, Any]:
+        [found] = json.loads(ok(shared_node, "keys", "list", "--workspace", "briefly", "--json"))
+        return dict(found)
+
+    until(lambda: status(shared_node, key) == 401, "the key is refused", 10)
+    assert datetime.now(UTC) >= soon
+    assert listed()["state"] == "expired"
+    until(lambda: listed()["last_used_at"], "the use is written down", 20)
+
+
 def test_a_limit_is_in_force_within_a_second(shared_node: Node) -> None:
     """The headers say the new one."""
     ok(shared_node, "workspaces", "create", "limited")
@@ -76,6 +96,31 @@ def test_an_analyst_reads_its_own_workspace_and_no_other(shared_node: Node, tmp_
     listed = ok(shared_node, "analysts", "list")
     assert login["user"] in listed
     assert login["password"] not in listed
+
+
+def test_an_analyst_made_while_nothing_runs_reads_once_the_node_does(
+    make_node: Callable[..., Node], tmp_path: Path
+) -> None:
+    """The start makes the views that could not be made before."""
+    node = make_node().start()
+    assert node.stop() == 0
+    ok(node, "workspaces", "create", "later")
+    key = ok(node, "keys", "create", "--workspace", "later")
+    login = json.loads(ok(node, "analysts", "create", "--workspace", "later"))
+    node.start()
+    assert status(node, key, event="seen_later") == 200
+    password = tmp_path / "password"
+    password.write_text(login["password"])
+
+    def seen() -> str:
+        return ok(
+            node,
+            *("query", "SELECT event FROM events", "--format", "TSV"),
+            *("--user", login["user"], "--password-file", str(password)),
+            *("--database", login["database"]),
+        )
+
+    assert until(seen, "the event can be queried") == "seen_later"
 
 
 def test_a_pair_is_unlinked_and_linked_again(shared_node: Node) -> None:
