@@ -116,7 +116,7 @@ def _open_line(line: bytes) -> tuple[bytes, Members] | Unmapped:
     except msgspec.ValidationError:
         return Unmapped("not_an_object", "a JSON value, but not an object")
     except msgspec.DecodeError as error:
-        mended = replace_lone_surrogates(line)  # JavaScript sends them
+        mended = bytes(replace_lone_surrogates(line))  # JavaScript sends them
         if mended != line:
             return _open_line(mended)
         return Unmapped("not_json", str(error))
