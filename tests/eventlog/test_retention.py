@@ -56,6 +56,25 @@ def test_free_pages_are_given_back(tmp_path: Path) -> None:
     file.close()
 
 
+def test_no_page_is_moved_while_a_backlog_is_settled(tmp_path: Path) -> None:
+    """Free pages stay until few rows are left: moving those that go next would be for nothing."""
+    now = SystemClock().now()
+    file = LogFile.open(tmp_path / "log.sqlite", now=now)
+    for _ in range(12):
+        file.append([NewChunk(1, bytes(MEBIBYTE)) for _ in range(10)], [], now)
+    while file.delete_settled(before=81):
+        pass
+    free = file.free_bytes()
+    assert free > 70 * MEBIBYTE
+    assert not file.give_pages_back()
+    assert file.free_bytes() == free
+    while file.delete_settled(before=116):
+        pass
+    assert file.give_pages_back()
+    assert file.free_bytes() < free + 35 * MEBIBYTE
+    file.close()
+
+
 async def test_a_reader_that_stays_does_not_stop_appends(tmp_path: Path) -> None:
     """A stranger's open read transaction costs WAL, which shrinks again when it has ended."""
     async with appending(tmp_path) as appender:

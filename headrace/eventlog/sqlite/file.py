@@ -24,6 +24,7 @@ CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 _LONG: Final = 4  # times that, and the WAL is cut short even if we must wait for readers
 _CUT_SECONDS: Final = 2.0  # between tries, each of which may wait for a reader that stays
 _SPARE_BYTES: Final = 64 * 1024 * 1024  # free pages kept in the file for the next rush
+_FREE_TO_USED: Final = 4  # pages are given back when rows take a fifth of the file
 _STEP_SECONDS: Final = 0.005
 _STEP_ROUNDS: Final = 32
 _DELETE_ROWS: Final = 16
@@ -115,8 +116,14 @@ class LogFile:
             _DELETE_KEYS,
         )
 
-    def give_pages_back(self, *, keep_bytes: int = _SPARE_BYTES) -> bool:
-        """Shorten the file by some of its free pages if it has many; True if more remain."""
+    def give_pages_back(self, *, keep_bytes: int | None = None) -> bool:
+        """Shorten the file by some of its free pages if it has many; True if more remain.
+
+        That moves the rows at its end to its front. In the middle of a backlog it cost the
+        collector 5 µs for each event read from it, so it waits until few are left to move.
+        """
+        if keep_bytes is None:
+            keep_bytes = max(_SPARE_BYTES, _FREE_TO_USED * self._row_bytes())
         if self.free_bytes() <= keep_bytes:
             return False
         self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
@@ -149,9 +156,8 @@ class LogFile:
 
     def used_bytes(self) -> int:
         """Bytes that rows take, and a WAL longer than it should be."""
-        (pages,) = self._row("PRAGMA page_count")
         overlong = max(0, self.wal_bytes() - _LONG * self._checkpoint_bytes)
-        return int(pages) * self._page_bytes - self.free_bytes() + overlong
+        return self._row_bytes() + overlong
 
     def free_bytes(self) -> int:
         """Bytes of the file that are free for new rows."""
@@ -174,6 +180,10 @@ class LogFile:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _row_bytes(self) -> int:
+        (pages,) = self._row("PRAGMA page_count")
+        return int(pages) * self._page_bytes - self.free_bytes()
 
     def _delete(self, statement: str, bound: int, limit: int) -> bool:
         deadline = time.monotonic() + _STEP_SECONDS
