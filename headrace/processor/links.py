@@ -1,4 +1,4 @@
-"""Identity links that the store need not be told again.
+"""Which events make an identity link, and which links the store need not be told again.
 
 Owns a bounded memory of what was inserted by this worker. After a login nearly every event of
 a device carries both ids; only the first of each pair matters (the smallest receipt and id), so
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from headrace.store.port import LinkRow
+from headrace.processor.ranges import Range
+from headrace.store.port import EventRow, LinkRow
 
 MOST_REMEMBERED: Final = 200_000
 
@@ -25,6 +26,23 @@ class Links:
     def __init__(self, most: int = MOST_REMEMBERED) -> None:
         self._most = most
         self._ranks: dict[_Pair, _Rank] = {}
+
+    def find(self, range_: Range) -> None:
+        """The step that finds the links of a range's events, in the thread of the pure steps.
+
+        What is in the store stays there, so it may run while an earlier range is written: at
+        worst that range's links are found again and `choose` leaves them out.
+        """
+        ranks = self._ranks
+        for row in range_.rows:
+            if row is None or not (row.user_known and row.anonymous_known):
+                continue
+            known = ranks.get((row.workspace_id, row.anonymous_id, row.user_id))
+            if known is not None and row.received_at > known[0]:
+                continue
+            link = find_link(row)
+            if link is not None and (known is None or _rank(link) < known):
+                range_.links[row.place.position] = link
 
     def choose(self, links: Iterable[LinkRow]) -> Sequence[LinkRow]:
         """Of each pair the first link, unless one at least as early was inserted already."""
@@ -44,6 +62,17 @@ class Links:
             self._ranks[_pair(link)] = _rank(link)
         while len(self._ranks) > self._most:
             del self._ranks[next(iter(self._ranks))]
+
+
+def find_link(row: EventRow) -> LinkRow | None:
+    """The link of an event that names both ids.
+
+    Two equal ids make none: as the first link of that anonymous id it would keep every real
+    one out.
+    """
+    if not (row.user_known and row.anonymous_known) or row.user_id == row.anonymous_id:
+        return None
+    return LinkRow(row.workspace_id, row.anonymous_id, row.user_id, row.received_at, row.event_id)
 
 
 def _pair(link: LinkRow) -> _Pair:

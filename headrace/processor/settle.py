@@ -88,12 +88,12 @@ class _Try(msgspec.Struct):
 class Settler:
     """Writes the ranges of one partition, in order; belongs to one worker."""
 
-    def __init__(self, parts: Parts, held: Held) -> None:
+    def __init__(self, parts: Parts, held: Held, links: Links) -> None:
         self._parts = parts
         self._held = held
         self._store = parts.store
         self._marks = Marks(parts.store, parts.assignment.log_id, parts.assignment.partition)
-        self._links = Links()
+        self._links = links
 
     async def settle(self, range_: Range) -> None:
         """Write and commit a range; raises `Fenced` or `Revoked` if another owner shall."""
@@ -134,8 +134,9 @@ class Settler:
         token = now.range_.token
         while True:
             blocks = make_blocks(now.range_, now.held, now.suspects)
-            missing = [row for row in blocks.events if row.place.position not in now.seen]
+            missing = blocks.events
             if now.seen:
+                missing = [row for row in missing if row.place.position not in now.seen]
                 token = now.range_.token_of(now.range_.token, _positions(missing))
             if not await self._are_taken(now, missing, token):
                 continue

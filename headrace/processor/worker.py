@@ -1,9 +1,9 @@
 """The loop: one partition from its assignment to its revocation.
 
-Owns the order of things: poll → decode → validate → identify → number (the pure steps, a list)
-→ batch → write → commit (`settle.py`). While a range is written the next one is read and goes
-through the pure steps, in a thread if it is large; it is written when every earlier range is
-settled, never before.
+Owns the order of things: poll → decode → validate → identify → number → find links (the pure
+steps, a list) → batch → write → commit (`settle.py`). While a range is written the next one is
+read and goes through the pure steps, in a thread if it is large; it is written when every
+earlier range is settled, never before.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from headrace.eventlog.port import Record
 from headrace.processor.decode import decode
 from headrace.processor.failpoints import Point
 from headrace.processor.identify import identify
+from headrace.processor.links import Links
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Revoked
 from headrace.processor.ranges import Flush, Range, number, read_exactly, read_range
@@ -48,7 +49,8 @@ class Worker:
     def __init__(self, parts: Parts, steps: Sequence[Step], flush: Flush) -> None:
         self._parts = parts
         self._assignment = parts.assignment
-        self._steps = steps
+        self._links = Links()
+        self._steps = [*steps, self._links.find]
         self._flush = flush
         self._is_ending = False
         self._oldest: datetime | None = None
@@ -71,7 +73,8 @@ class Worker:
 
     async def _settle_all(self) -> None:
         start = await self._take_over()
-        settler = Settler(self._parts, Held(self._parts.store, self._assignment, start.look_until))
+        held = Held(self._parts.store, self._assignment, start.look_until)
+        settler = Settler(self._parts, held, self._links)
         coming = asyncio.create_task(self._prepare(start.position, start.pending_to))
         try:
             while (range_ := await coming) is not None:

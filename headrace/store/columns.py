@@ -1,12 +1,12 @@
 """Rows as columns: what of which row goes into which column of the tables.
 
-Owns the order and the types in which blocks are sent. One comprehension per column: 2.5 µs for
-an event with all its columns, half of it for the two times.
+Owns the order and the types in which blocks are sent. One comprehension per column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from headrace.store.connection import Columns
@@ -18,6 +18,8 @@ _TIME: Final = "DateTime64(6, 'UTC')"
 _MAYBE_TIME: Final = f"Nullable({_TIME})"
 _PARTITION: Final = "UInt32"
 _POSITION: Final = "UInt64"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def event_columns(rows: Sequence[EventRow]) -> Columns:
@@ -29,8 +31,8 @@ def event_columns(rows: Sequence[EventRow]) -> Columns:
         "anonymous_id": (_TEXT, [row.anonymous_id for row in rows]),
         "user_known": (_FLAG, [row.user_known for row in rows]),
         "anonymous_known": (_FLAG, [row.anonymous_known for row in rows]),
-        "timestamp": (_TIME, [row.timestamp for row in rows]),
-        "received_at": (_TIME, [row.received_at for row in rows]),
+        "timestamp": (_TIME, _microseconds([row.timestamp for row in rows])),
+        "received_at": (_TIME, _microseconds([row.received_at for row in rows])),
         "timeliness": (_TEXT, [row.timeliness for row in rows]),
         "properties_raw": (_TEXT, [row.properties_raw for row in rows]),
         **_place_columns([row.place for row in rows]),
@@ -84,6 +86,11 @@ def marked_columns(rows: Sequence[MarkedRequest]) -> Columns:
         "request": (_TEXT, [row.request for row in rows]),
         "appended_at": (_TIME, [row.appended_at for row in rows]),
     }
+
+
+def _microseconds(times: Sequence[datetime]) -> list[int]:
+    """Since 1970, as the column holds them: 0.2 µs a time where the driver takes 0.5."""
+    return [(time - _EPOCH) // _MICROSECOND for time in times]
 
 
 def _place_columns(places: Sequence[Place], prefix: str = "") -> dict[str, tuple[str, list[Any]]]:

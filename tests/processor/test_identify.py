@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from headrace.processor.identify import find_link, identify_event, judge_time
+from headrace.processor.identify import identify_event, judge_time
+from headrace.processor.links import find_link
 from headrace.schemas.records import EventValue
 from headrace.store.port import EventRow, LinkRow, Place
 

@@ -23,7 +23,7 @@ import structlog
 from headrace.eventlog.memory import MemoryLog, MemoryMembership
 from headrace.eventlog.port import Batch, Committed, NewRecord
 from headrace.processor.failpoints import FailPoint, Point, pass_by
-from headrace.processor.identify import find_link
+from headrace.processor.links import find_link
 from headrace.processor.patience import Backoff
 from headrace.processor.processor import Processor
 from headrace.processor.ranges import Flush

@@ -108,6 +108,14 @@ class LogReader:
         found_bytes = 0
         with self._in_use, closing(self._runs(position)) as runs:
             for records in runs:
+                run_bytes = sum([len(record.key) + len(record.value) for record in records])
+                if (
+                    len(found) + len(records) <= max_records
+                    and found_bytes + run_bytes <= max_bytes
+                ):
+                    found += records
+                    found_bytes += run_bytes
+                    continue
                 for index, record in enumerate(records):
                     found_bytes += len(record.key) + len(record.value)
                     if len(found) >= max_records or (found and found_bytes > max_bytes):
