@@ -26,6 +26,7 @@ from headrace.collector.observing import excused, identified, observed
 from headrace.collector.replay import ReplayEndpoint
 from headrace.collector.requests import ClientGone, Handler, Incoming, networks
 from headrace.collector.routing import Route, router
+from headrace.collector.tallies import Tallies
 from headrace.eventlog.port import Appender
 from headrace.runtime.clock import Clock
 from headrace.workspaces.port import Directory
@@ -50,20 +51,21 @@ class CollectorParts(msgspec.Struct, frozen=True, kw_only=True):
 
 def build_app(parts: CollectorParts) -> ASGIApp:
     """The application; nothing runs before its first request."""
-    shared = _shared(parts)
+    tallies = Tallies()
+    shared = _shared(parts, tallies)
     routes = [
         Route("POST", EventEndpoint.name, EventEndpoint(shared).answer),
         Route("POST", BatchEndpoint.name, BatchEndpoint(shared).answer),
         Route("POST", ReplayEndpoint.name, ReplayEndpoint(shared).answer),
         Route("GET", "/livez", livez),
         Route("GET", "/readyz", readyz({"log_writable": parts.log.is_writable, **parts.checks})),
-        Route("GET", "/metrics", metrics),
+        Route("GET", "/metrics", metrics(tallies)),
         Route("GET", "/openapi.json", openapi_json),
         Route("GET", "/docs", docs_page),
         Route("GET", "/", pointer),
     ]
     middleware = [
-        observed(parts.clock, [route.path for route in routes]),
+        observed(parts.clock, tallies, [route.path for route in routes]),
         identified,
         cors(parts.cors_origins),
         excused,
@@ -92,7 +94,7 @@ def _application(handler: Handler) -> ASGIApp:
     return application
 
 
-def _shared(parts: CollectorParts) -> Shared:
+def _shared(parts: CollectorParts, tallies: Tallies) -> Shared:
     return Shared(
         log=parts.log,
         keys=parts.keys or LocalKeys(parts.log),
@@ -102,6 +104,7 @@ def _shared(parts: CollectorParts) -> Shared:
         limiter=Limiter(),
         budget=Budget(parts.max_bytes_in_flight),
         ids=UlidMaker(),
+        tallies=tallies,
         clock=parts.clock,
         executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-bodies"),
         requests_per_minute=parts.requests_per_minute,

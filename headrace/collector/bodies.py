@@ -123,18 +123,18 @@ class Held:
     def __exit__(self, *_: object) -> None:
         self._budget.leave(self)
 
-    async def grow(self, count: int) -> None:
-        """Hold `count` more, after a wait if need be."""
-        if self._budget.fits(self, count):
-            self.resize(self.size + count)
-        else:
-            await self._budget.wait_for(self, count)
-
-    def try_grow(self, count: int) -> None:
-        """Hold `count` more now or raise `Refusal`."""
+    def grew(self, count: int) -> bool:
+        """Hold `count` more if there is room for it now."""
         if not self._budget.fits(self, count):
-            raise _overloaded()
-        self.resize(self.size + count)
+            return False
+        self.size += count
+        self._budget.used += count
+        return True
+
+    async def grow(self, count: int) -> None:
+        """Hold `count` more, after a wait if need be; raises `Refusal`."""
+        if not self.grew(count):
+            await self._budget.wait_for(self, count)
 
     def resize(self, size: int) -> None:
         """Hold this much from now on."""
@@ -152,17 +152,17 @@ async def read_body(request: Incoming, held: Held, *, aside: Aside) -> Body:
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length[:20]) > max_bytes:
         raise _too_large()
-    body = await _collect(request, held, max_bytes)
+    body: Body
+    body, last = await _next_chunk(request)
+    if not held.grew(len(body)):
+        await held.grow(len(body))
+    if not last or len(body) > max_bytes:
+        body = await _collect(bytearray(body), request, held, max_bytes)
     return await _opened(encoding, body, held, aside) if encoding else body
 
 
-async def _collect(request: Incoming, held: Held, max_bytes: int) -> Body:
-    first, last = await _next_chunk(request)
-    await held.grow(len(first))
-    if last and len(first) <= max_bytes:
-        return first
-    body = bytearray(first)
-    del first
+async def _collect(body: bytearray, request: Incoming, held: Held, max_bytes: int) -> bytearray:
+    last = False
     while not last and len(body) <= max_bytes:
         chunk, last = await _next_chunk(request)
         await held.grow(len(chunk))
@@ -190,7 +190,8 @@ async def _opened(encoding: str, data: Body, held: Held, aside: Aside) -> Body:
             body = decompress(encoding, data, MAX_BODY_BYTES)
     except TooMuch:
         raise _too_large() from None
-    held.try_grow(max(0, len(body) - expected))
+    if not held.grew(max(0, len(body) - expected)):
+        raise _overloaded()
     held.resize(len(body))
     return body
 

@@ -101,7 +101,7 @@ class Event(Struct, frozen=True, gc=False):
     properties: Raw
 
 
-class Decoded(Struct, frozen=True, gc=False):
+class Decoded(Struct, gc=False):
     """What a body holds: good events at their indexes, and the rejections of the others."""
 
     events: Sequence[Event]

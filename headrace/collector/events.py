@@ -24,7 +24,7 @@ from headrace.collector.answers import (
     ok,
     retry_after,
 )
-from headrace.collector.bodies import Held
+from headrace.collector.bodies import Held, read_body
 from headrace.collector.decode import Decoded, read_batch, read_event
 from headrace.collector.event_ids import RequestIds
 from headrace.collector.idempotency import (
@@ -38,11 +38,11 @@ from headrace.collector.idempotency import (
     asked_of,
     read_key,
 )
-from headrace.collector.intake import Endpoint, appended, count_refused, record_headers
+from headrace.collector.intake import LARGE_BYTES, Endpoint, appended, count_refused, record_headers
 from headrace.collector.records import make_records
 from headrace.collector.requests import Body, Incoming
 from headrace.eventlog.port import Batch
-from headrace.runtime.metrics import EVENTS_REFUSED, IDEMPOTENCY_DECISIONS
+from headrace.runtime.metrics import EVENTS_ACCEPTED, EVENTS_REFUSED, IDEMPOTENCY_DECISIONS
 from headrace.schemas.records import MARK_RETRY, Header
 from headrace.workspaces.port import ApiKey, Scope
 
@@ -67,9 +67,9 @@ class Sent(msgspec.Struct):
         """The records. The events, and with them the body they are views of, are let go:
         held during the append they would double what a request weighs."""
         records = make_records(self.decoded.events, event_ids, self.workspace_id, self.now)
-        self.decoded = msgspec.structs.replace(self.decoded, events=())
-        mark = {Header.MARK: MARK_RETRY} if marked else {}
-        return Batch(records, {**self.headers, **mark})
+        self.decoded.events = ()
+        headers = {**self.headers, Header.MARK: MARK_RETRY} if marked else self.headers
+        return Batch(records, headers)
 
 
 class EventsEndpoint(Endpoint):
@@ -83,9 +83,12 @@ class EventsEndpoint(Endpoint):
         raise NotImplementedError
 
     async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
-        body = await self.body_of(request, held)
+        body = await read_body(request, held, aside=self.shared.aside)
         try:
-            decoded: Decoded = await self.decoded(self.read, body)
+            if len(body) <= LARGE_BYTES:
+                decoded: Decoded = self.read(body)
+            else:
+                decoded = await self.shared.aside(self.read, body)
         except Refusal as refusal:
             if refusal.problem in _BAD_EVENTS:
                 EVENTS_REFUSED.labels(refusal.problem.error).inc()
@@ -107,7 +110,8 @@ class EventsEndpoint(Endpoint):
         if event_ids:
             appending = self.shared.log.append(batch)
             del batch  # see `LocalKeys.append`
-            await appended(appending, len(event_ids))
+            await appended(appending)
+            self.shared.tallies.count(EVENTS_ACCEPTED, len(event_ids))
         return ok(self.say(event_ids, sent.decoded.rejections))
 
     async def _take_keyed(self, sent: Sent, asked: Asked) -> Answer:
@@ -147,7 +151,8 @@ class EventsEndpoint(Endpoint):
         IDEMPOTENCY_DECISIONS.labels("marked" if marked else "first").inc()
         appending = self.shared.keys.append(first, batch, kept, sent.now)
         del batch  # see `LocalKeys.append`
-        await appended(appending, len(event_ids))
+        await appended(appending)
+        self.shared.tallies.count(EVENTS_ACCEPTED, len(event_ids))
         return ok(self.say(event_ids, rejections))
 
 

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from headrace.collector.answers import NOT_READY, OK, Answer, encode, ok
 from headrace.collector.requests import Handler, Incoming
+from headrace.collector.tallies import Tallies
 
 Checks = Mapping[str, Callable[[], bool]]
 _METRICS_TYPE: Final = CONTENT_TYPE_LATEST.encode()
@@ -32,9 +33,14 @@ async def livez(_request: Incoming) -> Answer:
     return ok(Health("ok"))
 
 
-async def metrics(_request: Incoming) -> Answer:
+def metrics(tallies: Tallies) -> Handler:
     """`GET /metrics`, in Prometheus' text format."""
-    return Answer(OK, generate_latest(), media_type=_METRICS_TYPE)
+
+    async def answer(_request: Incoming) -> Answer:
+        tallies.hand_over()
+        return Answer(OK, generate_latest(), media_type=_METRICS_TYPE)
+
+    return answer
 
 
 def readyz(checks: Checks) -> Handler:

@@ -23,19 +23,22 @@ from headrace.collector.answers import (
     retry_after,
 )
 from headrace.collector.authentication import Authentication, check_scope
-from headrace.collector.bodies import Budget, Held, read_body
+from headrace.collector.bodies import Budget, Held
 from headrace.collector.event_ids import UlidMaker
 from headrace.collector.idempotency import KeyStore
 from headrace.collector.limiting import WINDOW_SECONDS, Limiter
-from headrace.collector.requests import Body, Incoming
+from headrace.collector.requests import Incoming
+from headrace.collector.tallies import Tallies
 from headrace.eventlog.port import Appender
 from headrace.runtime.clock import Clock
-from headrace.runtime.metrics import EVENTS_ACCEPTED, EVENTS_REFUSED, LIMITER_DECISIONS
+from headrace.runtime.metrics import EVENTS_REFUSED, LIMITER_DECISIONS
 from headrace.schemas.errors import Overloaded, Unavailable
 from headrace.schemas.records import Header
 from headrace.workspaces.port import ApiKey, Scope, Workspace
 
-_LARGE_BYTES: Final = 1024 * 1024
+LARGE_BYTES: Final = 1024 * 1024
+"""A body of more than this is decoded aside."""
+
 _TRACEPARENT_BYTES: Final = 55
 _UNAVAILABLE_RETRY_SECONDS: Final = 2
 _ALLOWED: Final = LIMITER_DECISIONS.labels("allowed")
@@ -50,6 +53,7 @@ class Shared(msgspec.Struct, frozen=True):
     limiter: Limiter
     budget: Budget
     ids: UlidMaker
+    tallies: Tallies
     clock: Clock
     executor: Executor
     requests_per_minute: int
@@ -88,20 +92,12 @@ class Endpoint:
         """Everything from the body on; what it weighs is counted in `held`."""
         raise NotImplementedError
 
-    async def body_of(self, request: Incoming, held: Held) -> Body:
-        """The whole body, decompressed."""
-        return await read_body(request, held, aside=self.shared.aside)
-
-    async def decoded(self, read: Callable[[Body], Any], body: Body) -> Any:
-        """What `read` makes of the body."""
-        return await self.shared.aside(read, body) if len(body) > _LARGE_BYTES else read(body)
-
     def _count(self, request: Incoming, workspace: Workspace, limit: int) -> None:
         shared = self.shared
         decision = shared.limiter.take(workspace.id, limit, shared.clock.monotonic())
         request.answer_headers += decision.headers()
         if decision.allowed:
-            _ALLOWED.inc()
+            shared.tallies.count(_ALLOWED)
         elif workspace.rate_limit_dry_run:
             LIMITER_DECISIONS.labels("would_refuse").inc()
         else:
@@ -114,7 +110,7 @@ class Endpoint:
             )
 
 
-async def appended(append: Awaitable[None], count: int) -> None:
+async def appended(append: Awaitable[None]) -> None:
     """Wait for an append; raises `Refusal` (503) if it failed."""
     try:
         await append
@@ -130,7 +126,6 @@ async def appended(append: Awaitable[None], count: int) -> None:
             f"whether it was stored is unknown: {error}; retry, best with an Idempotency-Key",
             headers=[retry_after(_UNAVAILABLE_RETRY_SECONDS)],
         ) from error
-    EVENTS_ACCEPTED.inc(count)
 
 
 def count_refused(rejections: Iterable[Rejection]) -> None:

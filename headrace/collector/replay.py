@@ -14,7 +14,7 @@ import msgspec
 
 from headrace.collector import reasons
 from headrace.collector.answers import Answer, BatchAnswered, Rejection, ok
-from headrace.collector.bodies import Held
+from headrace.collector.bodies import Held, read_body
 from headrace.collector.decode import elements_of, judge
 from headrace.collector.intake import Endpoint, appended, count_refused, record_headers
 from headrace.collector.reasons import BadEvent, shown
@@ -22,6 +22,7 @@ from headrace.collector.records import make_record, record_prefix
 from headrace.collector.requests import Body, Incoming
 from headrace.collector.timestamps import explain_timestamp, read_timestamp
 from headrace.eventlog.port import Batch, NewRecord
+from headrace.runtime.metrics import EVENTS_ACCEPTED
 from headrace.schemas.event_ids import ALPHABET, ID_PREFIX
 from headrace.schemas.outcomes import Code
 from headrace.schemas.records import MARK_REPLAY, EventValue, Header
@@ -59,12 +60,14 @@ class ReplayEndpoint(Endpoint):
         def read(body: Body) -> Replayed:
             return read_replay(body, workspace_id)
 
-        replayed: Replayed = await self.decoded(read, await self.body_of(request, held))
+        body = await read_body(request, held, aside=self.shared.aside)
+        replayed: Replayed = await self.shared.aside(read, body)
         count_refused(replayed.rejections)
         records = _records(replayed.values, workspace_id)
         headers = {**record_headers(request), Header.MARK: MARK_REPLAY}
         if records:
-            await appended(self.shared.log.append(Batch(records, headers)), len(records))
+            await appended(self.shared.log.append(Batch(records, headers)))
+            self.shared.tallies.count(EVENTS_ACCEPTED, len(records))
         event_ids = [value.event_id for value in replayed.values]
         rejections = replayed.rejections
         return ok(BatchAnswered(len(event_ids), len(rejections), event_ids, rejections))
