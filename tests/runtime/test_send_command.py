@@ -17,6 +17,8 @@ import pytest
 from headrace.runtime.commands.send import run
 from headrace.schemas.errors import HeadraceError
 from tests.runtime.serving import ScriptedCollector, serving, trouble
+from tests.scenarios.node import clean_environment
+from tests.scenarios.terminal import on_terminal
 
 TIME = "2026-01-01T00:00:00Z"
 
@@ -143,6 +145,19 @@ def test_being_told_to_wait_is_waited_out(
     assert time.monotonic() - started >= 1.0
     assert len(collector.events) == 30
     assert "going on in 1 s" in capsys.readouterr().err
+
+
+def test_a_terminal_shows_how_far_it_is(file: Path) -> None:
+    """A bar over the file's bytes, and at its end the summary."""
+    file.write_bytes(lines(5_000))
+    program = str(Path(sys.executable).with_name("headrace"))
+    with serving(ScriptedCollector().app) as url:
+        command = [program, "send", str(file), "--url", url, "--key", "k"]
+        with on_terminal(clean_environment(TERM="xterm", COLUMNS="120"), *command) as terminal:
+            terminal.until_shown("accepted")
+            assert terminal.end() == 0
+    assert "━━━" in terminal.shown
+    assert f"/{file.stat().st_size / 1000:.1f} kB" in terminal.shown
 
 
 def test_a_refused_key_ends_with_a_sentence(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
