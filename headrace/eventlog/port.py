@@ -160,7 +160,8 @@ class Membership(Protocol):
 
         Each assignment is released once. A partition that was released without having been
         revoked (its worker was fenced, or stopped loudly) is not assigned again: the process
-        is expected to end, and its successor starts afresh.
+        is expected to end, and its successor starts afresh. An adapter that has nothing else
+        to assign raises `Fenced` then, so that the process does not idle instead.
         """
         ...
 

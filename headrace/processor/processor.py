@@ -52,7 +52,8 @@ class Processor:
         """Settle records until `stop`.
 
         Raises what ended a worker that had to end: `LookupError` if a partition's position is
-        not in its log, or a bug. Every other worker has ended by then, and nothing is lost.
+        not in its log, or a bug; and `Fenced` if another process has all there is to do. Every
+        worker has ended by then, and nothing is lost.
         """
         try:
             async for assignment in self._membership.assignments():
@@ -61,8 +62,8 @@ class Processor:
                 worker.add_done_callback(self._workers.discard)
         finally:
             await self.stop()
-        if self._failure is not None:
-            raise self._failure
+            if self._failure is not None:
+                raise self._failure
 
     async def stop(self) -> None:
         """Revoke every partition; returns when their workers have ended. May be repeated."""

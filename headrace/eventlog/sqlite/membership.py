@@ -22,7 +22,7 @@ from headrace.eventlog.sqlite.errors import describe
 from headrace.eventlog.sqlite.positions import PositionsFile
 from headrace.eventlog.sqlite.tail import LogReader
 from headrace.runtime.clock import Clock
-from headrace.schemas.errors import Unavailable
+from headrace.schemas.errors import Fenced, Unavailable
 
 PARTITION: Final = 0
 """The local log has this one."""
@@ -67,7 +67,8 @@ class SqliteMembership:
     async def assignments(self) -> AsyncIterator[SqliteAssignment]:
         """The partition, as soon as the collector made the log, and again when it is replaced.
 
-        A worker that released it without being asked gets no other one.
+        Raises `Fenced` when its worker released it without being asked: another process has it,
+        and one that idled from then on would be taken for one that works.
         """
         while (assignment := await self._next_assignment()) is not None:
             self._current = assignment
@@ -79,6 +80,9 @@ class SqliteMembership:
                 watch.cancel()
             if self._stopping.is_set():
                 return  # `stop` does the rest
+            if not assignment.revoked.is_set():
+                await assignment.close()
+                raise Fenced(f"another process has taken over {self._log}; this one ends")
             await assignment.released.wait()
             await assignment.close()
 
@@ -114,7 +118,10 @@ class SqliteMembership:
         )
 
     async def _watch(self, assignment: SqliteAssignment) -> None:
-        while not self._stopping.is_set() and not assignment.is_log_replaced():
+        """Until the membership stops, the log is replaced, or the worker gave it back."""
+        while not (self._stopping.is_set() or assignment.is_log_replaced()):
+            if assignment.released.is_set():
+                return
             await self._pause(_WATCH_SECONDS)
         assignment.revoke()
 
