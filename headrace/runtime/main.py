@@ -7,6 +7,7 @@ fast.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Final
@@ -68,8 +69,20 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `headrace query … | head`: the reader has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is flushed into nothing
+        _close_output()
         return EXIT_TROUBLE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _close_output()
+        where = error.filename or "the output"
+        sys.stderr.write(f"headrace: cannot write {where}: the disk is full; make room\n")
+        return EXIT_TROUBLE
+
+
+def _close_output() -> None:
+    """What is left is flushed into nothing; it would fail again at the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
 
 
 def _exit_code(error: HeadraceError) -> int:

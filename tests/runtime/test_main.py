@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,22 @@ def test_trouble_is_one_sentence(
     monkeypatch.setattr(sys, "argv", ["headrace", "query", "--home", "/nowhere/at/all", "SELECT 1"])
     assert main() == 1
     assert capsys.readouterr().err.startswith("headrace: there are no credentials in /nowhere")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["settings"], ["sample", "5"], ["sample", "5000"]])
+def test_output_that_finds_no_room_is_told(arguments: list[str]) -> None:
+    """`headrace sample > file` on a full disk is one sentence, however late it is noticed."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [HEADRACE, *arguments],
+            env=clean_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "headrace: cannot write the output: the disk is full; make room\n",
+    )
