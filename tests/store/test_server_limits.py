@@ -102,11 +102,11 @@ def test_a_query_ends_at_its_time(small: StoreServer) -> None:
     ],
 )
 def test_a_query_ends_at_its_memory(small: StoreServer, sql: str) -> None:
-    """The server goes on."""
+    """The server goes on. Sorting goes to disk instead, and may end."""
     answer = ask(small, ANALYST, sql)
 
-    assert answer.status != 200 or sql.startswith("SELECT count()"), answer.text
-    assert answer.code in {None, 241, 159}, answer.text
+    assert answer.code == 241 or "ORDER BY" in sql, answer.text
+    assert answer.code in {None, 241}, answer.text
     assert ask(small, ANALYST, "SELECT 1").text == "1\n"
 
 
