@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from headrace.schemas.errors import HeadraceError
 TEXT = b"".join(b'{"n":%d}\n' % number for number in range(50_000))
 
 
-def read(path: Path) -> list[bytes | None]:
+def read(path: Path | None) -> list[bytes | None]:
     with open_source(path) as source:
         return list(source.lines())
 
@@ -101,6 +102,26 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         open_source(tmp_path / "nothing.ndjson"),
     ):
         pass
+
+
+@pytest.mark.parametrize("path", [None, Path("-")])
+def test_standard_input_that_cannot_be_read_is_named(
+    path: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed (`<&-`), or a folder: the sentence says so in words."""
+    folder = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr("headrace.runtime.sending.source._STANDARD_INPUT", folder)
+    with pytest.raises(HeadraceError, match=r"^cannot read standard input: Is a directory$"):
+        read(path)
+    os.close(folder)
+    with pytest.raises(HeadraceError, match=r"^cannot read standard input: Bad file descriptor$"):
+        read(path)
+
+
+def test_trouble_of_whoever_reads_is_not_the_sources() -> None:
+    """What goes wrong while standard input is open is told as what it is."""
+    with pytest.raises(ConnectionResetError), open_source(None):
+        raise ConnectionResetError("somewhere else")
 
 
 def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ Owns decompression and the splitting into lines, both in bounded memory. What a 
 from __future__ import annotations
 
 import io
+import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,25 +54,35 @@ class Source:
         return split_lines(decompress(self._chunks()), max_line_bytes)
 
     def _chunks(self) -> Iterator[bytes]:
-        while chunk := self._raw.read(_READ_BYTES):
+        while chunk := self._read():
             self.position += len(chunk)
             yield chunk
+
+    def _read(self) -> bytes | None:
+        try:
+            return self._raw.read(_READ_BYTES)
+        except OSError as error:  # standard input may be a folder, a disk may be broken
+            raise HeadraceError(f"cannot read {self.name}: {error.strerror}") from error
 
 
 @contextmanager
 def open_source(path: Path | None) -> Iterator[Source]:
     """A file, or standard input for None and `-`. Raises `HeadraceError` if it cannot be read."""
+    standard_input = path is None or str(path) == "-"
+    name = "standard input" if standard_input else str(path)
     try:
         # Unbuffered: a reader blocked inside a buffered stdin keeps the interpreter from ending.
-        if path is None or str(path) == "-":
-            raw = io.FileIO(_STANDARD_INPUT, closefd=False)
-            yield Source("standard input", raw, None)
-            return
-        raw = io.FileIO(path)
+        raw = io.FileIO(_STANDARD_INPUT, closefd=False) if standard_input else io.FileIO(str(path))
+        size = None if standard_input else _size_of(raw)
     except OSError as error:
-        raise HeadraceError(f"cannot read {path}: {error.strerror}") from error
+        raise HeadraceError(f"cannot read {name}: {error.strerror}") from error
     with raw:
-        yield Source(str(path), raw, path.stat().st_size if path.is_file() else None)
+        yield Source(name, raw, size)
+
+
+def _size_of(file: io.FileIO) -> int | None:
+    about = os.fstat(file.fileno())
+    return about.st_size if stat.S_ISREG(about.st_mode) else None
 
 
 def decompress(chunks: Iterator[bytes]) -> Iterator[bytes]:
