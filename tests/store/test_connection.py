@@ -1,13 +1,25 @@
-"""What an insert leaves behind in the process that made it."""
+"""What an insert costs the process that makes it, at once and afterwards."""
 
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 
 from headrace.store.connection import Connection
 from tests.store.harness import ServerTables
 from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
+
+FIRST_INSERT = """
+import sys
+from headrace.schemas.errors import Unavailable
+from headrace.store.connection import Connection
+try:
+    Connection("http://127.0.0.1:9", "", "").insert("t", {"a": ("String", ["x"])}, settings={})
+except Unavailable:
+    print(sorted({"numpy", "pandas", "pyarrow"} & sys.modules.keys()))
+"""
 
 
 class Column(list[str]):
@@ -33,3 +45,11 @@ def test_an_inserted_block_is_gone_at_once(
     finally:
         gc.enable()
         connection.close()
+
+
+def test_the_first_insert_loads_no_data_frames() -> None:
+    """pandas would take half a second and 80 MiB, to see that a list is no data frame."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_INSERT], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
