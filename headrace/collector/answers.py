@@ -75,10 +75,12 @@ BAD_EVENT: Final[Mapping[Code, Problem]] = {
     for code in Code
     if code not in (Code.SCHEMA_VIOLATION, Code.UNREADABLE_RECORD, Code.REFUSED_BY_STORE)
 }
+
 PROBLEMS: Final[Sequence[Problem]] = [
     *BAD_EVENT.values(),
     *(value for value in list(globals().values()) if isinstance(value, Problem)),
 ]
+"""All of them; the documentation is held against this list."""
 
 
 class EventAccepted(msgspec.Struct, frozen=True, tag_field="status", tag="ok"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -33,10 +32,10 @@ from headrace.collector.answers import (
     Refusal,
     retry_after,
 )
+from headrace.collector.listening import CannotListen, listen
 from headrace.collector.memory import return_freed_memory
 from headrace.collector.requests import ANSWER_HEADERS
 from headrace.runtime.metrics import REQUESTS
-from headrace.schemas.errors import HeadraceError
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_CONNECTIONS: Final = 4_096
@@ -48,12 +47,7 @@ _LINGER_SECONDS: Final = 5.0
 """How long the rest of a refused request is read and thrown away: closing at once would reset
 the connection, and the client would see that instead of its answer."""
 _WRITE_SECONDS: Final = 30.0
-_BACKLOG: Final = 2_048
 _UPGRADING: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
-
-
-class CannotListen(HeadraceError):
-    """The address or the certificate cannot be used; the message says what to do."""
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +77,8 @@ async def serve(
     connections are taken. Raises `CannotListen`.
     """
     return_freed_memory()
-    listening = _listen(options.host, options.port)
     server = _Server(_load(app, options), ready)
+    listening = listen(options.host, options.port)
     stopping = asyncio.create_task(server.stop_when(stop))
     try:
         await server.serve([listening])
@@ -125,6 +119,7 @@ class Connection(HttpToolsProtocol):
         self._options = config.options
         self._in_headers = False
         self._unclaimed_bytes = 0
+        self._piece_bytes = 0
         self._refused = False
         self._ended = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -176,6 +171,7 @@ class Connection(HttpToolsProtocol):
             return  # thrown away, see `end`
         self._unset_keepalive_if_required()
         self._unclaimed_bytes += len(data)
+        self._piece_bytes = len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
@@ -212,7 +208,9 @@ class Connection(HttpToolsProtocol):
             return
         self._in_headers = False
         self._cancel_timer("headers")
-        if self._unclaimed_bytes > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
+        # Counted only where they can be too long: a piece may begin with another request's end.
+        could_be = self._unclaimed_bytes + self._piece_bytes
+        if could_be > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             self._refuse_long_headers()
         self._unclaimed_bytes = 0
         if not self._refused:
@@ -382,25 +380,3 @@ def _load(app: ASGIApp, options: ServerOptions) -> _Config:
             f"{options.tls_key}: {error}; both must be readable PEM files that belong together"
         ) from error
     return config
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        listening = socket.socket(family, kind, protocol)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(_BACKLOG)
-        except OSError:
-            listening.close()
-            raise
-    except OSError as error:
-        reason = (
-            "another program uses it; stop that or choose another port"
-            if error.errno == errno.EADDRINUSE
-            else f"{error.strerror or error}; choose an address of this machine"
-        )
-        raise CannotListen(f"cannot listen on {host} port {port}: {reason}") from error
-    return listening

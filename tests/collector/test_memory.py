@@ -108,3 +108,4 @@ def test_whatever_is_sent_memory_stays_under_200_mib(tmp_path: Path) -> None:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
         assert found is not None
         assert int(found[1]) < MAX_MEMORY_KIB
+    assert process.returncode == 0, "SIGTERM is answered by an orderly end"
