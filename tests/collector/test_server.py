@@ -18,7 +18,8 @@ import httpx2
 import pytest
 
 from headrace.collector import server
-from headrace.collector.server import CannotListen, ServerOptions, serve
+from headrace.collector.listening import CannotListen
+from headrace.collector.server import ServerOptions, serve
 from tests.collector.test_idempotency import Gate
 from tests.collector.trial import BATCH, GOOD, ONE, Trial, served
 
