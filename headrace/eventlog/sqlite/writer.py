@@ -83,6 +83,7 @@ class Writer:
         if failure is not None:
             APPEND_FAILURES.labels(kind=type(failure).__name__.lower()).inc()
         else:
+            self._report_success()
             APPEND_SECONDS.observe(time.perf_counter() - group[0].handed_over)
             APPEND_RECORDS.observe(sum(p.chunk.count for p in group if p.chunk is not None))
         return failure
@@ -143,7 +144,7 @@ class Writer:
             committed = read_committed(self._positions, self.meta.log_id, 0)
         except (sqlite3.Error, WrongLayout) as error:
             # No reason to refuse appends: there is room until the bound says otherwise.
-            _LOG.warning("positions_not_readable", path=str(self._positions), reason=str(error))
+            _LOG.warning("the positions cannot be read", path=str(self._positions), reason=str(error))
             return None
         return committed.position if committed is not None else None
 
@@ -160,9 +161,6 @@ class Writer:
             return self._file.give_pages_back(keep_bytes=0) or more
         self._is_suspect = False
         self.refusal = None
-        if self._is_reported:
-            self._is_reported = False
-            _LOG.info("log_writable_again", path=str(self._path))
         return more
 
     def _empty_wal(self, file: LogFile) -> bool:
@@ -197,7 +195,14 @@ class Writer:
     def _report(self, reason: str) -> None:
         if not self._is_reported:
             self._is_reported = True
-            _LOG.warning("log_not_writable", path=str(self._path), reason=reason)
+            _LOG.warning("the log takes no records", path=str(self._path), reason=reason)
+
+    def _report_success(self) -> None:
+        # Not when it was mended: on a full disk that may last until the next append and no
+        # longer, and a pair of lines each time would fill what is left.
+        if self._is_reported:
+            self._is_reported = False
+            _LOG.info("the log takes records again", path=str(self._path))
 
     def _rolled_back(self, file: LogFile) -> bool:
         try:
