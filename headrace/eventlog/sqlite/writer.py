@@ -144,7 +144,7 @@ class Writer:
             committed = read_committed(self._positions, self.meta.log_id, 0)
         except (sqlite3.Error, WrongLayout) as error:
             # No reason to refuse appends: there is room until the bound says otherwise.
-            _LOG.warning("the positions cannot be read", path=str(self._positions), reason=str(error))
+            _LOG.warning("positions cannot be read", path=str(self._positions), reason=str(error))
             return None
         return committed.position if committed is not None else None
 
