@@ -28,6 +28,7 @@ from headrace.collector.answers import (
     OVERLOADED,
     STOPPING,
     TOO_SLOW,
+    WRONG_METHOD,
     Headers,
     Refusal,
     retry_after,
@@ -46,8 +47,15 @@ _UNCOUNTED_BYTES: Final = 16 * 1024
 _LINGER_SECONDS: Final = 5.0
 """How long the rest of a refused request is read and thrown away: closing at once would reset
 the connection, and the client would see that instead of its answer."""
+_LAST_LINGER_SECONDS: Final = 1.0
+"""The same while the collector ends: nobody waits for who does not stop sending."""
 _WRITE_SECONDS: Final = 30.0
 _UPGRADING: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
+
+
+_TUNNEL: Final = Refusal(
+    WRONG_METHOD, "CONNECT is for proxies; use POST", headers=[(b"allow", b"GET, POST")]
+)
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +130,7 @@ class Connection(HttpToolsProtocol):
         self._piece_bytes = 0
         self._refused = False
         self._ended = False
+        self._linger_seconds = _LINGER_SECONDS
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     # Its life
@@ -147,7 +156,7 @@ class Connection(HttpToolsProtocol):
             return
         self._gentle.flush()
         self._ended = True
-        self._set_timer("end", _LINGER_SECONDS, self._socket.abort)
+        self._set_timer("end", self._linger_seconds, self._socket.abort)
         if self._is_between_requests() and not self._refused:
             self._socket.close()
             return
@@ -161,6 +170,7 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         super().shutdown()
+        self._linger_seconds = _LAST_LINGER_SECONDS
         if not self._ended and self.cycle.more_body:
             self._set_timer("body", self._options.half_sent_seconds, self._half_sent)
 
@@ -189,7 +199,10 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_without_upgrade(data[upgrade.args[0] :])
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse(_TUNNEL)
+            else:
+                self._go_on_without_upgrade(data[upgrade.args[0] :])
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         # Java's client offers HTTP/2 like this, body included. An offer may be ignored
@@ -204,7 +217,7 @@ class Connection(HttpToolsProtocol):
         self._in_headers = True
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        if self.parser.should_upgrade():
             return
         self._in_headers = False
         self._cancel_timer("headers")

@@ -8,10 +8,8 @@ import gzip
 import json
 import logging
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -280,6 +278,17 @@ async def test_an_offer_of_http_2_is_passed_over(trial: Trial) -> None:
     assert len(trial.log.records()) == 2
 
 
+async def test_connect_is_refused_and_the_connection_closed(
+    trial: Trial, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever takes the collector for a proxy hears so; it is no fault of ours to log."""
+    async with served(trial.app) as port, calling(port) as client:
+        await client.say(b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: elsewhere\r\n\r\n\x16\x03")
+        status, headers, body = await client.hear()
+        assert (status, body["error"], headers["allow"]) == (405, "method_not_allowed", "GET, POST")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 async def test_a_refusal_can_be_read_while_the_body_is_still_sent(
     trial: Trial, connection: str
@@ -415,37 +424,3 @@ async def test_ipv6(trial: Trial) -> None:
 
     await serve(trial.app, ServerOptions(host="::1", port=0), stop, ready)
     assert told[0][0] == "::1"
-
-
-TLS = Path(__file__).with_name("tls")  # self-signed, for localhost, good for a hundred years
-
-
-async def test_tls(trial: Trial) -> None:
-    """With a certificate the same port speaks TLS, refusals included."""
-    context = ssl.create_default_context(cafile=str(TLS / "certificate.pem"))
-    options: dict[str, Any] = {
-        "tls_certificate": TLS / "certificate.pem",
-        "tls_key": TLS / "key.pem",
-    }
-    async with served(trial.app, **options) as port:
-        headers = {"Authorization": f"Bearer {trial.key}"}
-        async with httpx2.AsyncClient(verify=context, headers=headers) as client:
-            url = f"https://localhost:{port}"
-            assert (await client.post(url + ONE, json=GOOD)).status_code == 200
-            answer = await client.post(url + ONE, content=b"x" * (11 * 1024 * 1024))
-            assert answer.status_code == 413
-            answer = await client.get(url, headers={"X-Long": "x" * 100_000})
-            assert answer.status_code == 431
-        async with calling(port) as plain:
-            await plain.say(request(trial))
-            assert await plain.hear_the_end()
-
-
-async def test_a_certificate_that_cannot_be_used_is_a_sentence(trial: Trial) -> None:
-    """It names both files."""
-    for certificate in (TLS / "key.pem", TLS / "nothing.pem"):
-        options = ServerOptions(
-            host="127.0.0.1", port=0, tls_certificate=certificate, tls_key=TLS / "key.pem"
-        )
-        with pytest.raises(CannotListen, match="both must be readable PEM files"):
-            await serve(trial.app, options, asyncio.Event())
