@@ -8,7 +8,8 @@ import sqlite3
 from pathlib import Path
 
 from headrace.eventlog.port import Committed
-from headrace.eventlog.sqlite.file import CHECKPOINT_BYTES, LogFile, NewChunk
+from headrace.eventlog.sqlite.chunk import NewChunk
+from headrace.eventlog.sqlite.file import CHECKPOINT_BYTES, LogFile
 from headrace.runtime.clock import SystemClock
 from tests.eventlog.adapters import batch, owned, until
 from tests.eventlog.sqlite_files import appending, membership, stored

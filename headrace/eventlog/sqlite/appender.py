@@ -18,9 +18,9 @@ from typing import Final
 import structlog
 
 from headrace.eventlog.port import Batch, KeyRecord
-from headrace.eventlog.sqlite.chunk import encode_body, from_micros
+from headrace.eventlog.sqlite.chunk import from_micros, make_chunk
 from headrace.eventlog.sqlite.errors import RETRY_SECONDS, describe
-from headrace.eventlog.sqlite.file import LogFile, NewChunk
+from headrace.eventlog.sqlite.file import LogFile
 from headrace.eventlog.sqlite.inbox import Pending
 from headrace.eventlog.sqlite.keys import KeyReader
 from headrace.eventlog.sqlite.layout import Meta, open_reader, read_meta
@@ -77,7 +77,7 @@ class SqliteAppender:
     async def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> None:
         if not batch.records and key_record is None:
             return
-        chunk = NewChunk(len(batch.records), encode_body(batch)) if batch.records else None
+        chunk = make_chunk(batch) if batch.records else None
         del batch  # its bytes are in the chunk: held as well, they would double what waits here
         pending = Pending(
             chunk, key_record, asyncio.get_running_loop().create_future(), time.perf_counter()

@@ -13,10 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from headrace.eventlog.port import KeyRecord
-from headrace.eventlog.sqlite.chunk import to_micros
+from headrace.eventlog.sqlite.chunk import NewChunk, to_micros
 from headrace.eventlog.sqlite.layout import LOG_TABLES, Meta, file_identity, open_writer, read_meta
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
@@ -30,13 +28,6 @@ _STEP_ROUNDS: Final = 32
 _DELETE_ROWS: Final = 16
 _DELETE_KEYS: Final = 256
 _VACUUM_PAGES: Final = 512
-
-
-class NewChunk(msgspec.Struct, frozen=True, gc=False):
-    """A batch to store: how many records, and its body as `chunk.py` frames it."""
-
-    count: int
-    body: bytes
 
 
 class LogFile:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from headrace.eventlog.port import KeyRecord
-from headrace.eventlog.sqlite.file import NewChunk
+from headrace.eventlog.sqlite.chunk import NewChunk
 from headrace.schemas.errors import HeadraceError, Overloaded
 
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from headrace.eventlog.sqlite.chunk import join_small
 from headrace.eventlog.sqlite.errors import RETRY_SECONDS, primary_code, translate
 from headrace.eventlog.sqlite.file import CHECKPOINT_BYTES, LogFile
 from headrace.eventlog.sqlite.inbox import GROUP_BYTES, Inbox, Pending
@@ -92,7 +93,7 @@ class Writer:
         assert self._file is not None  # else there is a refusal
         try:
             self._file.append(
-                [p.chunk for p in group if p.chunk is not None],
+                join_small(p.chunk for p in group if p.chunk is not None),
                 [p.key_record for p in group if p.key_record is not None],
                 self._clock.now(),
             )
