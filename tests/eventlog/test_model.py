@@ -32,6 +32,7 @@ class LogAgainstList(RuleBasedStateMachine):
         self.run(self.start())
         self.values: list[tuple[bytes, bytes]] = []
         self.starts: list[int] = []
+        self.together: list[int] = []
         self.committed: Committed | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -64,6 +65,7 @@ class LogAgainstList(RuleBasedStateMachine):
                     new = Batch([NewRecord(key, value) for key, value in batch])
                     group.create_task(self.log.appender.append(new))
 
+        self.together.append(self.end)
         self.run(append_together())
         for batch in appended:
             if batch:
@@ -95,12 +97,13 @@ class LogAgainstList(RuleBasedStateMachine):
     @precondition(lambda self: self.committed is not None)
     @rule()
     def retain(self) -> None:
-        # A batch is kept while one of its records is not settled.
-        ended = [s for s in [*self.starts, self.end] if s <= self.settled]
-        expected = max(ended, default=1)
+        # A batch is kept while a record is not settled of it, or of those it shares a row with,
+        # which can be any that were appended together with it.
+        highest = max([s for s in [*self.starts, self.end] if s <= self.settled], default=1)
+        lowest = max([s for s in [*self.together, self.end] if s <= self.settled], default=1)
 
         async def is_retained() -> bool:
-            return (await self.assignment.ends())[0] == expected
+            return lowest <= (await self.assignment.ends())[0] <= highest
 
         self.run(until(is_retained))
 
