@@ -8,7 +8,6 @@ headers. Each for some seconds at 32 connections. The figure is the highest resi
 from __future__ import annotations
 
 import gzip
-import subprocess
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ import msgspec
 import psutil
 import zstandard
 
-from benchmarks.programs import HEADRACE, prepared_home, running
+from benchmarks.programs import HEADRACE, prepared_home, running, send
 from benchmarks.report import Line, report
 from benchmarks.requests import batches, http, make_event
 from headrace.schemas.records import MAX_BODY_BYTES
@@ -103,23 +102,11 @@ def main() -> None:
             time.sleep(0.5)
             lines.append(Line("idle", watch.take() / MEBIBYTE, "MiB"))
             for name, requests in loads(place.key).items():
-                answers = _send(place.port, requests, seconds)
+                load = send(place.port, requests, connections=CONNECTIONS, seconds=seconds)
                 highest = watch.take() / MEBIBYTE
-                lines.append(Line(f"{name} {answers}", highest, "MiB", goal="< 200"))
+                lines.append(Line(f"{name} {load.answers}", highest, "MiB", goal="< 200"))
             watch.stop()
     report("memory", lines)
-
-
-def _send(port: int, requests: list[bytes], seconds: float) -> dict[str, int]:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load", str(port), str(CONNECTIONS), str(seconds)],
-        input=msgspec.msgpack.encode(requests),
-        stdout=subprocess.PIPE,
-        check=True,
-        timeout=seconds + 60,
-    )
-    answers: dict[str, int] = msgspec.json.decode(done.stdout)["answers"]
-    return answers
 
 
 if __name__ == "__main__":

@@ -145,6 +145,12 @@ def measure(
 ) -> Measured:
     """Drive the server from a process of its own and count the server's CPU meanwhile."""
     before = cpu_seconds(server)
+    load = send(port, requests, connections=connections, seconds=seconds)
+    return Measured(load, cpu_seconds(server) - before)
+
+
+def send(port: int, requests: list[bytes], *, connections: int, seconds: float) -> Load:
+    """Run the load generator in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", str(port), str(connections), str(seconds)],
         input=msgspec.msgpack.encode(requests),
@@ -152,5 +158,4 @@ def measure(
         check=True,
         timeout=seconds + 60,
     )
-    spent = cpu_seconds(server) - before
-    return Measured(msgspec.json.decode(done.stdout, type=Load), spent)
+    return msgspec.json.decode(done.stdout, type=Load)
