@@ -62,20 +62,16 @@ def join_small(chunks: Iterable[NewChunk]) -> Sequence[NewChunk]:
     send single events it was the log's largest cost.
     """
     joined: list[NewChunk] = []
-    for (_, _, is_small), run in groupby(chunks, _kind):
+    for (is_small, _), run in groupby(chunks, _kind):
         alike = list(run)
-        if not is_small or len(alike) == 1:
-            joined += alike
-        else:
-            joined += [
-                _join(alike[at : at + _MOST_JOINED]) for at in range(0, len(alike), _MOST_JOINED)
-            ]
+        step = _MOST_JOINED if is_small else 1
+        joined += [_join(alike[start : start + step]) for start in range(0, len(alike), step)]
     return joined
 
 
-def _kind(chunk: NewChunk) -> tuple[int, bytes, bool]:
+def _kind(chunk: NewChunk) -> tuple[bool, bytes]:
     is_small = chunk.headers_end > 0 and len(chunk.body) <= _SMALL_BYTES
-    return chunk.headers_end, chunk.body[: chunk.headers_end], is_small
+    return is_small, chunk.body[: chunk.headers_end]
 
 
 def _join(chunks: Sequence[NewChunk]) -> NewChunk:
