@@ -1,10 +1,13 @@
-"""What every test run ends with: which services were missing, and how to have them."""
+"""Which real services tests may ask for, and what every run ends with: which were missing."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.services.missing import LEFT_OUT
+
+pytest_plugins = ["tests.services.postgres"]
+"""Here and not imported: a fixture imported twice is a server started twice."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
