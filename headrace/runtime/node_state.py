@@ -11,7 +11,8 @@ import msgspec
 
 from headrace.runtime.files import read_json, write_atomically
 from headrace.runtime.home import Home, is_held
-from headrace.runtime.settings import Address, Settings
+from headrace.runtime.setting_text import Address
+from headrace.runtime.settings import Settings
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):

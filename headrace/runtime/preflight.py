@@ -11,7 +11,9 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from headrace.runtime.settings import MEBIBYTE, SETTINGS, Address, Settings
+from headrace.runtime.setting_table import MEBIBYTE, SETTINGS
+from headrace.runtime.setting_text import Address
+from headrace.runtime.settings import Settings
 from headrace.schemas.errors import HeadraceError
 
 MIN_FREE_BYTES: Final = 256 * MEBIBYTE

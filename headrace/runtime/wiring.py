@@ -17,7 +17,8 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.credentials import StoreLogin, read_processor_login
 from headrace.runtime.home import Home
 from headrace.runtime.process import Ready
-from headrace.runtime.settings import Address, Settings
+from headrace.runtime.setting_text import Address
+from headrace.runtime.settings import Settings
 from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
 
 if TYPE_CHECKING:

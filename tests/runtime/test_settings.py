@@ -7,14 +7,9 @@ from pathlib import Path
 import pytest
 
 from headrace.runtime.commands.settings import markdown_table, settings
-from headrace.runtime.settings import (
-    SETTINGS,
-    Address,
-    BadSettings,
-    Settings,
-    parse_address,
-    read_settings,
-)
+from headrace.runtime.setting_table import SETTINGS
+from headrace.runtime.setting_text import Address, ClickHouseUrl, parse_address, parse_clickhouse
+from headrace.runtime.settings import BadSettings, Settings, hide_password, read_settings, shown
 
 
 def test_defaults_run_a_single_node() -> None:
@@ -79,6 +74,13 @@ def test_bad_addresses_are_refused(text: str) -> None:
         ("HEADRACE_CLOCK_OFFSET_SECONDS", "-1e30", "a number of seconds"),
         ("HEADRACE_TRUSTED_PROXIES", "127.0.0.1, proxy", "'proxy' is no address or network"),
         ("HEADRACE_TRUSTED_PROXIES", "10.0.0.0/99", "'10.0.0.0/99' is no address or network"),
+        ("HEADRACE_KAFKA", "broker", "host:port, several separated by commas"),
+        ("HEADRACE_KAFKA_TOPIC", "a b", "letters, digits"),
+        ("HEADRACE_CLICKHOUSE", "http://h:99999/d", "port"),
+        ("HEADRACE_REDIS", "http://h", "redis://"),
+        ("HEADRACE_DATABASE", "mysql://h/d", "postgresql"),
+        ("HEADRACE_BREAKER_SHARE", "2", "a share above 0"),
+        ("HEADRACE_CLICKHOUSE", "clickhouse://h/d", "http(s)://user:password@host:port/database"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_our_words(variable: str, text: str, expected: str) -> None:
@@ -87,6 +89,52 @@ def test_what_cannot_be_used_is_said_in_our_words(variable: str, text: str, expe
         read_settings({variable: text})
     assert f"{variable}={text!r}" in str(caught.value)
     assert expected in str(caught.value)
+
+
+def test_a_clickhouse_url_is_taken_apart() -> None:
+    """User, password and database may hold anything, escaped as in any URL."""
+    assert parse_clickhouse("") is None
+    assert parse_clickhouse("https://an%40alyst:p%2Fw@db.example:9443/events") == ClickHouseUrl(
+        "https://db.example:9443", "an@alyst", "p/w", "events"
+    )
+    assert parse_clickhouse("http://db.example") == ClickHouseUrl(
+        "http://db.example:8123", "default", "", "headrace"
+    )
+
+
+def test_settings_that_need_one_another_are_asked_for_together() -> None:
+    """A user without a password, a cluster without a server: said at the start."""
+    with pytest.raises(BadSettings) as caught:
+        read_settings(
+            {
+                "HEADRACE_KAFKA_PASSWORD": "p",
+                "HEADRACE_KAFKA_SECURITY": "sasl_ssl",
+                "HEADRACE_CLICKHOUSE_CLUSTER": "events",
+            }
+        )
+    for expected in ("KAFKA_USERNAME and HEADRACE_KAFKA_PASSWORD", "with SASL", "_CLUSTER needs"):
+        assert expected in str(caught.value)
+
+
+def test_no_secret_is_shown() -> None:
+    """Neither where the settings are listed nor in a message about a bad one."""
+    settings = read_settings(
+        {
+            "HEADRACE_CLICKHOUSE": "http://me:secret@db/events",
+            "HEADRACE_REDIS": "redis://:secret@cache:6379/1?password=secret",
+            "HEADRACE_DATABASE": "postgresql://me:secret@db/control",
+            "HEADRACE_KAFKA_USERNAME": "me",
+            "HEADRACE_KAFKA_PASSWORD": "secret",
+        }
+    )
+    texts = {field: shown(field, settings) for field in SETTINGS}
+    assert "secret" not in "".join(texts.values())
+    assert texts["clickhouse"] == "http://me:***@db:8123/events"
+    assert texts["database"] == "postgresql://me:***@db/control"
+    assert hide_password("not a URL") == "***"
+    with pytest.raises(BadSettings) as caught:
+        read_settings({"HEADRACE_DATABASE": "mysql://me:secret@db/control"})
+    assert "secret" not in str(caught.value)
 
 
 def test_the_table_has_a_row_per_setting() -> None:

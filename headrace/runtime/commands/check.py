@@ -12,7 +12,8 @@ from headrace.runtime.commands.output import console, print_table, printable
 from headrace.runtime.home import Home, check_layout
 from headrace.runtime.node_state import read_node_state
 from headrace.runtime.options import HomeOption, ListenOption, StoreListenOption
-from headrace.runtime.settings import SETTINGS, Settings, read_settings, source_of
+from headrace.runtime.setting_table import SETTINGS
+from headrace.runtime.settings import Settings, read_settings, shown, source_of
 from headrace.runtime.version import headrace_version
 
 
@@ -43,16 +44,10 @@ def check(
 
 def _show_settings(settings: Settings, **options: str | Path | None) -> None:
     rows = [
-        (setting.variable, _text(getattr(settings, field)), source_of(field, None, **options))
+        (setting.variable, shown(field, settings), source_of(field, None, **options))
         for field, setting in SETTINGS.items()
     ]
     print_table(("setting", "value", "from"), rows)
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _show_versions() -> None:

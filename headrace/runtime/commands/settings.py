@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from headrace.runtime.commands.output import print_table
-from headrace.runtime.settings import SETTINGS
+from headrace.runtime.setting_table import SETTINGS
 
 
 def settings(

@@ -12,7 +12,8 @@ from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.commands.output import JsonOption, console, print_json, print_table
 from headrace.runtime.node_report import NodeReport, report_on
 from headrace.runtime.options import HomeOption
-from headrace.runtime.settings import MEBIBYTE, read_settings
+from headrace.runtime.setting_table import MEBIBYTE
+from headrace.runtime.settings import read_settings
 
 EXIT_NOT_RUNNING: Final = 3
 
