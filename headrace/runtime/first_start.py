@@ -6,6 +6,7 @@ that was killed half-way is completed by the next one.
 
 from __future__ import annotations
 
+import socket
 from typing import Final
 
 from headrace.runtime.credentials import (
@@ -17,6 +18,8 @@ from headrace.runtime.credentials import (
 )
 from headrace.runtime.files import read_json
 from headrace.runtime.home import Home
+from headrace.runtime.reach import login_of
+from headrace.runtime.settings import Settings
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.errors import Unknown
 from headrace.workspaces.keys import fingerprint
@@ -26,73 +29,95 @@ WORKSPACE: Final = "default"
 KEY_NAME: Final = "credentials.json"
 
 
-def complete_home(home: Home, control: ControlData, store_url: str) -> Credentials:
+def complete_home(home: Home, control: ControlData, settings: Settings) -> Credentials:
     """Make whatever is missing; the credentials as they now are in HOME."""
-    workspace = _workspace(control)
+    logins = _Logins(control, settings)
+    workspace = ensure_workspace(control)
     found = read_json(home.credentials, Credentials)
-    analyst = _login(control, Role.ANALYST, found.analyst if found else None, store_url, workspace)
+    analyst = logins.of(Role.ANALYST, found.analyst if found else None, workspace)
     credentials = Credentials(
         workspace_id=workspace.id,
-        api_key=_api_key(control, workspace, found),
-        clickhouse=_login(control, Role.OPERATOR, found.clickhouse if found else None, store_url),
+        api_key=_api_key(control, workspace, found, KEY_NAME + logins.suffix),
+        clickhouse=logins.of(Role.OPERATOR, found.clickhouse if found else None),
         analyst=AnalystLogin(analyst.user, analyst.password, analyst.database),
     )
     if credentials != found:
         write_credentials(home, credentials)
-    known = read_json(home.processor, StoreLogin)
-    processor = _login(control, Role.PROCESSOR, known, store_url)
-    if processor != known:
-        write_processor_login(home, processor)
+    if settings.has_embedded_store:
+        known = read_json(home.processor, StoreLogin)
+        processor = logins.of(Role.PROCESSOR, known)
+        if processor != known:
+            write_processor_login(home, processor)
     return credentials
 
 
-def _workspace(control: ControlData) -> Workspace:
+def ensure_workspace(control: ControlData) -> Workspace:
+    """The workspace `default`, made if it is not there."""
     try:
         return control.find_workspace(WORKSPACE)
     except Unknown:
         return control.create_workspace(WORKSPACE)
 
 
-def _api_key(control: ControlData, workspace: Workspace, found: Credentials | None) -> str:
+def _api_key(
+    control: ControlData, workspace: Workspace, found: Credentials | None, name: str
+) -> str:
     keys = control.list_keys(workspace)
     if found is not None and fingerprint(found.api_key) in {key.sha256 for key in keys}:
         return found.api_key
     for key in keys:
         # Made by a start that was killed before it could write the file: nobody knows it.
-        if key.name == KEY_NAME and key.last_used_at is None and key.revoked_at is None:
+        if key.name == name and key.last_used_at is None and key.revoked_at is None:
             control.revoke_key(key.id)
-    return control.create_key(workspace, scopes=(Scope.INGEST,), name=KEY_NAME)
+    return control.create_key(workspace, scopes=(Scope.INGEST,), name=name)
 
 
-def _login(
-    control: ControlData,
-    role: Role,
-    found: StoreLogin | AnalystLogin | None,
-    url: str,
-    workspace: Workspace | None = None,
-) -> StoreLogin:
-    user = _user(control, role, found, workspace)
-    if user is not None and found is not None:
-        return StoreLogin(url, user.database, user.name, found.password)
-    made = (
-        control.create_store_user(role, workspace=workspace)
-        if user is None
-        else control.replace_store_password(user.name)
-    )
-    return StoreLogin(url, made.database, made.user, made.password)
+class _Logins:
+    """Users of the store, made or found again.
 
+    Several machines may share control data: then each has users (and a key) that bear its name,
+    and leaves those of the others alone.
+    """
 
-def _user(
-    control: ControlData,
-    role: Role,
-    found: StoreLogin | AnalystLogin | None,
-    workspace: Workspace | None,
-) -> StoreUser | None:
-    of_role = [
-        user
-        for user in control.list_store_users()
-        if user.role is role and user.workspace_id == (workspace.id if workspace else None)
-    ]
-    if found is not None:
-        return next((user for user in of_role if user.name == found.user), None)
-    return of_role[0] if of_role else None
+    def __init__(self, control: ControlData, settings: Settings) -> None:
+        self._control = control
+        self._settings = settings
+        self.suffix = "" if settings.has_local_control else f"@{socket.gethostname()[:60]}"
+
+    def of(
+        self,
+        role: Role,
+        found: StoreLogin | AnalystLogin | None,
+        workspace: Workspace | None = None,
+    ) -> StoreLogin:
+        """The login of a role; a new password if HOME does not know the old one."""
+        server = self._settings.clickhouse
+        if server is not None and role is not Role.ANALYST:
+            return login_of(server)
+        url = self._settings.store_listen.url if server is None else server.url
+        user = self._user(role, found, workspace)
+        if user is not None and found is not None:
+            return StoreLogin(url, user.database, user.name, found.password)
+        made = (
+            self._control.create_store_user(role, workspace=workspace, name=self._name(role))
+            if user is None
+            else self._control.replace_store_password(user.name)
+        )
+        return StoreLogin(url, made.database, made.user, made.password)
+
+    def _name(self, role: Role) -> str | None:
+        return f"{role.value}{self.suffix}" if self.suffix else None
+
+    def _user(
+        self, role: Role, found: StoreLogin | AnalystLogin | None, workspace: Workspace | None
+    ) -> StoreUser | None:
+        ours = [
+            user
+            for user in self._control.list_store_users()
+            if user.role is role
+            and user.workspace_id == (workspace.id if workspace else None)
+            and user.name.endswith(self.suffix)
+        ]
+        if found is not None:
+            return next((user for user in ours if user.name == found.user), None)
+        return ours[0] if ours else None

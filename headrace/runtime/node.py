@@ -41,6 +41,7 @@ def programs(settings: Settings) -> list[Program]:
     return [
         Program(name=name, command=(*_headrace(), name, *options), grace_seconds=grace)
         for name, grace in GRACE_SECONDS.items()
+        if name != "store" or settings.has_embedded_store
     ]
 
 

@@ -33,7 +33,7 @@ def check_machine(settings: Settings) -> None:
 def _port_problems(settings: Settings) -> list[str]:
     wanted = {
         "listen": settings.listen,
-        "store_listen": settings.store_listen,
+        "store_listen": settings.store_listen if settings.has_embedded_store else None,
         "processor_listen": settings.processor_listen,
     }
     problems = []

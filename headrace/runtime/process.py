@@ -38,16 +38,19 @@ Work = Callable[[Settings, Home, Clock, asyncio.Event, Ready], Awaitable[None]]
 """Does a process's work until the event is set; calls `Ready` once it can be used."""
 
 
-def run_process(name: str, settings: Settings, work: Work, *, supervised: bool) -> int:
+def run_process(
+    name: str, settings: Settings, work: Work, *, supervised: bool, is_alone: bool = True
+) -> int:
     """Run a process to its end; returns its exit code.
 
+    `is_alone` if HOME can have one such process: it owns a file there, or belongs to a node.
     Raises `HeadraceError` if it cannot start; supervised, it logs that instead.
     """
     ending = Ending()
     if supervised:
         ending.follow_lifeline()
     try:
-        _run(name, settings, work, ending, supervised=supervised)
+        _run(name, settings, work, ending, supervised=supervised, is_alone=is_alone)
     except HeadraceError as error:
         if not supervised:
             raise
@@ -92,12 +95,20 @@ class Ending:
 _ALL_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def _run(name: str, settings: Settings, work: Work, ending: Ending, *, supervised: bool) -> None:
+def _run(
+    name: str,
+    settings: Settings,
+    work: Work,
+    ending: Ending,
+    *,
+    supervised: bool,
+    is_alone: bool,
+) -> None:
     clock = SystemClock(settings.clock_offset_seconds)
     home = open_home(settings.home, version=headrace_version())
     configure_logging(name, level=settings.log_level, form=settings.log_format, file=home.log_file)
-    lock = Lock.take(home.process_lock(name), clock.now())
-    if lock is None:
+    lock = Lock.take(home.process_lock(name), clock.now()) if is_alone else None
+    if lock is None and is_alone:
         raise in_use(home, home.process_lock(name))
 
     BUILD.labels(version=headrace_version()).set(1)
@@ -109,7 +120,8 @@ def _run(name: str, settings: Settings, work: Work, ending: Ending, *, supervise
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(live())
     log.info("stopped")
-    lock.release()
+    if lock is not None:
+        lock.release()
 
 
 def _note_ready() -> None:

@@ -1,4 +1,4 @@
-"""How a command reaches HOME's node: its settings, its control data, its collector, its store.
+"""How a command reaches a node: its settings, its control data, its collector, its store.
 
 Owns the sentences for what is missing. Commands run beside the node, never inside it: control
 data is opened directly (the node notices within a second), everything else goes over HTTP.
@@ -20,6 +20,7 @@ from headrace.runtime.credentials import StoreLogin, read_credentials, read_proc
 from headrace.runtime.home import Home, check_layout
 from headrace.runtime.node_state import collector_url, read_node_state
 from headrace.runtime.sending.delivery import Target
+from headrace.runtime.setting_text import ClickHouseUrl
 from headrace.runtime.settings import Settings, read_settings
 from headrace.schemas.errors import HeadraceError
 from headrace.workspaces.database import ControlData
@@ -47,29 +48,43 @@ def settings_for(home: Path | None) -> Settings:
 
 @contextmanager
 def open_control(settings: Settings) -> Iterator[ControlData]:
-    """HOME's control data, whether or not the node runs. Raises `NoNode` before the first start."""
+    """The control data, whether or not the node runs. Raises `NoNode` before the first start."""
     home = Home(settings.home)
     check_layout(home)
-    if not home.control.exists():
+    if settings.has_local_control and not home.control.exists():
         raise NoNode(
             f"there is no node in {home.root} yet. Run `headrace up` first, or say with --home "
             "(HEADRACE_HOME) where it is."
         )
-    control = ControlData.open(home.control_url)
+    control = ControlData.open(control_url(settings))
     try:
         yield control
     finally:
         control.close()
 
 
+def control_url(settings: Settings) -> str:
+    """Where control data is, as a URL: the database that was set, or HOME's file."""
+    return settings.database or Home(settings.home).control_url
+
+
 def operator_login(settings: Settings) -> StoreLogin:
     """Who reads everything of every workspace. Raises `NoCredentials`."""
+    if settings.clickhouse is not None:
+        return login_of(settings.clickhouse)
     return _where_it_runs(settings, read_credentials(Home(settings.home)).clickhouse)
 
 
 def processor_login(settings: Settings) -> StoreLogin:
     """Who may write to the store. Raises `NoCredentials`."""
+    if settings.clickhouse is not None:
+        return login_of(settings.clickhouse)
     return _where_it_runs(settings, read_processor_login(Home(settings.home)))
+
+
+def login_of(server: ClickHouseUrl) -> StoreLogin:
+    """The login that a ClickHouse server's URL names."""
+    return StoreLogin(server.url, server.database, server.user, server.password)
 
 
 def _where_it_runs(settings: Settings, login: StoreLogin) -> StoreLogin:

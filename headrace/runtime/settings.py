@@ -73,6 +73,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     traces: str
     fail_point: str
 
+    @property
+    def has_local_log(self) -> bool:
+        """The log is a file in HOME, written by one collector and read by one processor."""
+        return not self.kafka
+
+    @property
+    def has_embedded_store(self) -> bool:
+        """The tables are in HOME, behind `headrace store`."""
+        return self.clickhouse is None
+
+    @property
+    def has_local_control(self) -> bool:
+        """Control data is a file in HOME."""
+        return not self.database
+
 
 def read_settings(
     environment: Mapping[str, str] | None = None, **options: str | Path | None

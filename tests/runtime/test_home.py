@@ -18,17 +18,20 @@ from headrace.runtime.clock import ManualClock
 from headrace.runtime.credentials import (
     Credentials,
     NoCredentials,
+    StoreLogin,
     read_credentials,
     read_processor_login,
 )
 from headrace.runtime.first_start import complete_home
 from headrace.runtime.home import LAYOUT, Home, HomeTrouble, Lock, in_use, is_held, open_home
+from headrace.runtime.settings import read_settings
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.keys import fingerprint
 from headrace.workspaces.port import Role, Scope
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 URL = "http://127.0.0.1:8123"
+SETTINGS = read_settings({})
 
 
 def mode(path: Path) -> int:
@@ -56,7 +59,7 @@ def control(home: Home) -> Iterator[ControlData]:
 
 def test_home_is_its_owners_alone(home: Home, control: ControlData) -> None:
     """The folder is 0700, and the files in it are 0600 whatever the folder allows."""
-    complete_home(home, control, URL)
+    complete_home(home, control, SETTINGS)
     assert mode(home.root) == 0o700
     assert {mode(path) for path in home.root.iterdir() if path.is_file()} == {0o600}
 
@@ -113,7 +116,7 @@ sys.stdin.read()"""
 
 def test_the_first_start_makes_everything_to_get_in(home: Home, control: ControlData) -> None:
     """A workspace, a key that may send, and three users of the store."""
-    credentials = complete_home(home, control, URL)
+    credentials = complete_home(home, control, SETTINGS)
     (workspace,) = control.list_workspaces()
     (key,) = control.list_keys()
     assert (workspace.name, workspace.id) == ("default", credentials.workspace_id)
@@ -132,7 +135,7 @@ def test_the_first_start_makes_everything_to_get_in(home: Home, control: Control
 
 def test_credentials_have_the_shape_scripts_rely_on(home: Home, control: ControlData) -> None:
     """Exactly these names."""
-    complete_home(home, control, URL)
+    complete_home(home, control, SETTINGS)
     content = msgspec.json.decode(home.credentials.read_bytes())
     assert set(content) == {"workspace_id", "api_key", "clickhouse", "analyst"}
     assert set(content["clickhouse"]) == {"url", "database", "user", "password"}
@@ -143,11 +146,13 @@ def test_credentials_have_the_shape_scripts_rely_on(home: Home, control: Control
 
 def test_later_starts_keep_credentials(home: Home, control: ControlData) -> None:
     """A second start changes nothing but the URL, when the store listens elsewhere."""
-    first = complete_home(home, control, URL)
-    second = complete_home(home, control, "http://127.0.0.1:9000")
+    first = complete_home(home, control, SETTINGS)
+    second = complete_home(
+        home, control, read_settings({"HEADRACE_STORE_LISTEN": "127.0.0.1:9000"})
+    )
     assert second.clickhouse.url == "http://127.0.0.1:9000"
     assert read_processor_login(home).url == "http://127.0.0.1:9000"
-    assert complete_home(home, control, URL) == first == read_credentials(home)
+    assert complete_home(home, control, SETTINGS) == first == read_credentials(home)
     assert len(control.list_keys()) == 1
 
 
@@ -156,9 +161,9 @@ def test_a_first_start_killed_half_way_is_completed(
     home: Home, control: ControlData, lost: str
 ) -> None:
     """What was made but not written is made anew: the files log in, unknown keys are revoked."""
-    first = complete_home(home, control, URL)
+    first = complete_home(home, control, SETTINGS)
     (home.root / lost).unlink()
-    second = complete_home(home, control, URL)
+    second = complete_home(home, control, SETTINGS)
     passwords = {user.name: user.password_sha256 for user in control.list_store_users()}
     for login in (second.clickhouse, second.analyst, read_processor_login(home)):
         assert passwords[login.user] == fingerprint(login.password)
@@ -172,7 +177,7 @@ def test_a_home_whose_control_data_was_lost_is_completed(home: Home, tmp_path: P
     """With files but without control data, new credentials are made and written."""
     for number in (1, 2):
         control = ControlData.open(f"sqlite:///{tmp_path}/{number}.sqlite", ManualClock())
-        credentials = complete_home(home, control, URL)
+        credentials = complete_home(home, control, SETTINGS)
         assert control.list_keys()[0].sha256 == fingerprint(credentials.api_key)
         assert read_credentials(home) == credentials
         control.close()
@@ -189,6 +194,34 @@ def test_missing_credentials_say_what_to_do(home: Home) -> None:
 
 def test_credentials_survive_a_round_trip(home: Home, control: ControlData) -> None:
     """What is read is what was made."""
-    made = complete_home(home, control, URL)
+    made = complete_home(home, control, SETTINGS)
     assert isinstance(made, Credentials)
     assert read_credentials(home) == made
+
+
+def test_machines_that_share_control_data_leave_each_others_logins_alone(
+    home: Home, control: ControlData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a key and users of its own, so that a second start locks nobody out."""
+    shared = read_settings({"HEADRACE_DATABASE": "postgresql://db/control"})
+    monkeypatch.setattr("socket.gethostname", lambda: "one")
+    first = complete_home(home, control, shared)
+    monkeypatch.setattr("socket.gethostname", lambda: "other")
+    home.credentials.unlink()
+    home.processor.unlink()
+    second = complete_home(home, control, shared)
+    assert {first.clickhouse.user, second.clickhouse.user} == {"operator@one", "operator@other"}
+    hashes = {user.name: user.password_sha256 for user in control.list_store_users()}
+    for login in (first.clickhouse, second.clickhouse, first.analyst, second.analyst):
+        assert hashes[login.user] == fingerprint(login.password)
+    keys = {key.sha256: key for key in control.list_keys()}
+    for made in (first, second):
+        assert keys[fingerprint(made.api_key)].revoked_at is None
+
+
+def test_with_a_server_the_operator_is_who_its_url_names(home: Home, control: ControlData) -> None:
+    """There is no embedded store then, and no processor's login to it."""
+    server = read_settings({"HEADRACE_CLICKHOUSE": "https://me:secret@db/events"})
+    made = complete_home(home, control, server).clickhouse
+    assert made == StoreLogin("https://db:8443", "events", "me", "secret")
+    assert not home.processor.exists()

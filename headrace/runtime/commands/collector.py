@@ -22,4 +22,10 @@ def collector(
 ) -> int:
     """Run the HTTP edge: takes events, makes them durable, answers."""
     settings = read_settings(home=home, listen=listen, store_listen=store_listen)
-    return run_process("collector", settings, run_collector, supervised=supervised)
+    return run_process(
+        "collector",
+        settings,
+        run_collector,
+        supervised=supervised,
+        is_alone=settings.has_local_log or supervised,
+    )

@@ -22,4 +22,10 @@ def processor(
 ) -> int:
     """Run the processor: from the log into the tables."""
     settings = read_settings(home=home, listen=listen, store_listen=store_listen)
-    return run_process("processor", settings, run_processor, supervised=supervised)
+    return run_process(
+        "processor",
+        settings,
+        run_processor,
+        supervised=supervised,
+        is_alone=settings.has_local_log or supervised,
+    )

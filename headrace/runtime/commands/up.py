@@ -73,11 +73,12 @@ async def _run(
 
 def _complete_home(settings: Settings, home: Home, clock: Clock) -> Credentials:
     from headrace.runtime.first_start import complete_home
+    from headrace.runtime.reach import control_url
     from headrace.workspaces.database import ControlData
 
-    control = ControlData.open(home.control_url, clock)
+    control = ControlData.open(control_url(settings), clock)
     try:
-        return complete_home(home, control, settings.store_listen.url)
+        return complete_home(home, control, settings)
     finally:
         control.close()
 
