@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from headrace.runtime import metrics
 from headrace.runtime.commands.settings import markdown_table
 from headrace.runtime.main import COMMANDS
-from headrace.runtime.settings import SETTINGS
+from headrace.runtime.setting_table import SETTINGS
 from headrace.schemas.outcomes import Code
 
 ROOT = Path(__file__).resolve().parent.parent
