@@ -24,7 +24,7 @@ from benchmarks.programs import HEADRACE, Place, cpu_seconds, prepared_home, run
 from benchmarks.report import Line, report
 from benchmarks.requests import batches
 from headrace.runtime.credentials import read_credentials, read_processor_login
-from headrace.runtime.settings import SETTINGS
+from headrace.runtime.setting_table import SETTINGS
 from headrace.store.clickhouse import INSERT_SETTINGS
 from headrace.store.columns import event_columns
 from headrace.store.connection import Connection

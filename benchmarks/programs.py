@@ -26,6 +26,7 @@ from benchmarks.load import Load
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.first_start import complete_home
 from headrace.runtime.home import Home, open_home
+from headrace.runtime.settings import read_settings
 from headrace.runtime.version import headrace_version
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.port import Scope
@@ -59,7 +60,9 @@ def prepared_home(**settings: str) -> Iterator[Place]:
     port, store_port = free_port(), free_port()
     home = open_home(folder, version=headrace_version())
     control = ControlData.open(home.control_url, SystemClock())
-    complete_home(home, control, f"http://127.0.0.1:{store_port}")
+    complete_home(
+        home, control, read_settings({"HEADRACE_STORE_LISTEN": f"127.0.0.1:{store_port}"})
+    )
     workspace = control.create_workspace("bench", requests_per_minute=UNLIMITED)
     key = control.create_key(workspace, scopes=(Scope.INGEST,), name="bench")
     control.close()

@@ -1,0 +1,249 @@
+"""The Kafka path: what a collector's events cost it, and how soon they are rows.
+
+`python -m benchmarks.kafka [seconds]`. A broker of its own (`tests/services/kafka.py`) on this
+machine, `acks=all`. First one `headrace collector` alone with the load generator: batches of 1,000
+events at 16 connections, single events at 16, 64 and 256, beside a Starlette handler that decodes
+and answers (batches) or only answers (singles). Then a node with two processors takes 1,000 events
+a second, and for each the time from its answer to its row is taken by asking the store. Figures are
+medians of three rounds; CPU is the collector's own. At the end every accepted id must be in the
+table once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import clickhouse_connect
+import httpx2
+import msgspec
+import psutil
+
+from benchmarks.programs import (
+    HEADRACE,
+    Measured,
+    Place,
+    free_port,
+    measure,
+    prepared_home,
+    running,
+)
+from benchmarks.report import Line, report
+from benchmarks.requests import batches, make_event, singles
+from headrace.runtime.credentials import read_credentials
+from tests.services.kafka import KafkaServer
+
+ROUNDS: Final = 3
+BATCH: Final = 1_000
+BATCH_CONNECTIONS: Final = 16
+SINGLE_CONNECTIONS: Final = (16, 64, 256)
+RATE: Final = 1_000
+FRESH_SECONDS: Final = 20
+
+
+class Rounds(msgspec.Struct):
+    """What one server did: batches, and singles by connections."""
+
+    many: list[Measured]
+    one: dict[int, list[Measured]]
+
+
+def drive(server: psutil.Process, port: int, key: str, seconds: float) -> Rounds:
+    """All loads, one after the other; every answer must be a 200."""
+    measure(server, port, batches(key, 4), connections=4, seconds=2)
+    many = [
+        measure(server, port, batches(key), connections=BATCH_CONNECTIONS, seconds=seconds)
+        for _ in range(ROUNDS)
+    ]
+    one = {
+        connections: [
+            measure(server, port, singles(key), connections=connections, seconds=seconds)
+            for _ in range(ROUNDS)
+        ]
+        for connections in SINGLE_CONNECTIONS
+    }
+    for each in (*many, *(measured for rounds in one.values() for measured in rounds)):
+        assert set(each.load.answers) == {"200"}, each.load.answers
+    return Rounds(many, one)
+
+
+def ceiling(place: Place, seconds: float) -> Rounds:
+    """Starlette alone."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.empty", str(port)]
+    with running(command, place.environment, url=f"http://127.0.0.1:{port}/v1/events") as server:
+        return drive(server, port, place.key, seconds)
+
+
+@contextmanager
+def collector(place: Place) -> Iterator[psutil.Process]:
+    """`headrace collector` alone, ready to take events."""
+    url = f"http://127.0.0.1:{place.port}/readyz"
+    with running([HEADRACE, "collector"], place.environment, url=url) as process:
+        yield process
+
+
+class Freshness:
+    """Sends at a steady rate and asks the store for what has arrived."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._answered: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
+
+    async def run(self) -> list[float]:
+        """Seconds from answer to row, of every event."""
+        looking = asyncio.create_task(asyncio.to_thread(self._look))
+        await self._send()
+        await looking
+        assert self._seen.keys() == self._answered.keys()
+        return sorted(self._seen[each] - at for each, at in self._answered.items())
+
+    async def _send(self) -> None:
+        url = f"http://127.0.0.1:{self._place.port}/v1/batch/events"
+        headers = {"Authorization": f"Bearer {self._place.key}"}
+        size, number = 20, 0
+        async with httpx2.AsyncClient(headers=headers, timeout=20) as client:
+            began = time.monotonic()
+            while number < RATE * FRESH_SECONDS:
+                body = {"events": [self._event(number + each) for each in range(size)]}
+                answer = await client.post(url, json=body)
+                now = time.monotonic()
+                self._answered.update(dict.fromkeys(answer.json()["event_ids"], now))
+                number += size
+                await asyncio.sleep(max(0.0, began + number / RATE - now))
+
+    def _event(self, number: int) -> dict[str, object]:
+        from random import Random
+
+        return make_event(number, Random(number)) | {"event": "fresh"}
+
+    def _look(self) -> None:
+        login = read_credentials(self._place.home).clickhouse
+        client = clickhouse_connect.get_client(
+            host="127.0.0.1",
+            port=self._place.store_port,
+            username=login.user,
+            password=login.password,
+            database=login.database,
+        )
+        deadline = time.monotonic() + FRESH_SECONDS + 30
+        while len(self._seen) < RATE * FRESH_SECONDS and time.monotonic() < deadline:
+            rows = client.query(
+                "SELECT event_id FROM events_rows WHERE event = 'fresh' "
+                "AND received_at > now() - INTERVAL 10 SECOND"
+            ).result_rows
+            now = time.monotonic()
+            for (event_id,) in rows:
+                self._seen.setdefault(event_id, now)
+            time.sleep(0.02)
+        (counted,) = client.query(
+            "SELECT count(), uniqExact(event_id) FROM events_rows WHERE event = 'fresh'"
+        ).result_rows
+        assert tuple(counted) == (RATE * FRESH_SECONDS,) * 2, counted
+        client.close()
+
+
+def freshness(place: Place) -> list[float]:
+    """From the answer to the row, with the whole node on this machine."""
+    url = f"http://127.0.0.1:{place.port}/readyz"
+    with ExitStack() as stack:
+        for command, where in (
+            ("store", f"http://127.0.0.1:{place.store_port}/ping"),
+            ("collector", url),
+            ("processor", None),
+            ("processor", None),
+        ):
+            stack.enter_context(running([HEADRACE, command], place.environment, url=where))
+        time.sleep(10)  # the group has settled
+        return asyncio.run(Freshness(place).run())
+
+
+def main() -> None:
+    """Measure and report."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    with (
+        tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
+        KafkaServer(Path(folder)) as broker,
+        prepared_home(HEADRACE_KAFKA=broker.bootstrap) as place,
+    ):
+        bare = ceiling(place, seconds)
+        _prepare(place)
+        with collector(place) as process:
+            found = drive(process, place.port, place.key, seconds)
+        _prepare(place, "headrace.fresh")
+        fresh = freshness(place)
+    report("kafka", [*_collector_lines(found, bare), *_fresh_lines(fresh)])
+
+
+def _prepare(place: Place, topic: str = "headrace.events") -> None:
+    import subprocess
+
+    place.environment["HEADRACE_KAFKA_TOPIC"] = topic
+    subprocess.run([HEADRACE, "migrate"], env=place.environment, check=True, timeout=60)
+
+
+def _median(rounds: list[Measured], of: Callable[[Measured], float]) -> float:
+    return statistics.median(of(each) for each in rounds)
+
+
+def _collector_lines(found: Rounds, bare: Rounds) -> list[Line]:
+    def events(each: Measured) -> float:
+        return each.per_second * BATCH
+
+    def cpu(each: Measured) -> float:
+        return each.cpu_us_per_request
+
+    lines = [
+        Line(
+            "batches of 1,000: events",
+            _median(found.many, events),
+            "events/s",
+            _median(bare.many, events),
+        ),
+        Line(
+            "batches of 1,000: CPU per event",
+            _median(found.many, cpu) / BATCH,
+            "us",
+            _median(bare.many, cpu) / BATCH,
+            "<= 4",
+        ),
+        Line("batches of 1,000: p99", _median(found.many, lambda m: m.load.p99) * 1e3, "ms"),
+    ]
+    for connections, rounds in found.one.items():
+        what = f"singles at {connections} connections"
+        lines += [
+            Line(
+                f"{what}: requests",
+                _median(rounds, lambda m: m.per_second),
+                "requests/s",
+                _median(bare.one[connections], lambda m: m.per_second),
+            ),
+            Line(
+                f"{what}: CPU per request",
+                _median(rounds, cpu),
+                "us",
+                _median(bare.one[connections], cpu),
+            ),
+            Line(f"{what}: p50", _median(rounds, lambda m: m.load.p50) * 1e3, "ms"),
+        ]
+    return lines
+
+
+def _fresh_lines(fresh: list[float]) -> list[Line]:
+    what = f"answer to row at {RATE:,} events/s, two processors"
+    return [
+        Line(f"{what}: p50", fresh[len(fresh) // 2] * 1e3, "ms"),
+        Line(f"{what}: p99", fresh[int(len(fresh) * 0.99)] * 1e3, "ms", goal="< 2,000"),
+    ]
+
+
+if __name__ == "__main__":
+    main()
