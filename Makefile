@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test setup setup-dev check format lock bench clean
+.PHONY: run test setup setup-dev check format golden lock bench soak clean
 
 run: setup
 	@exec $(BIN)/headrace up
@@ -52,11 +52,18 @@ lock:
 		--group dev -c requirements.lock -o requirements-dev.lock
 	@rm -rf $(VENV)-lock
 
-# Each prints its result beside a ceiling measured in the same run; about five minutes in all.
+# Each prints its result beside a ceiling measured in the same run; about ten minutes in all.
 bench: setup-dev
 	@$(BIN)/python -m benchmarks.collector
 	@$(BIN)/python -m benchmarks.pipeline
 	@$(BIN)/python -m benchmarks.memory
+	@$(BIN)/python -m benchmarks.kafka
+
+# Faults of every kind under load on real servers, seeded, for as long as asked; ends with the ledger.
+MINUTES ?= 10
+SEED    ?= 1
+soak: setup-dev
+	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
