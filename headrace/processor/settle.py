@@ -101,6 +101,7 @@ class Settler:
         began = self._parts.clock.monotonic()
         blocks = await patience.insist("write", lambda tries: self._write(range_, tries))
         INSERT_SECONDS.observe(self._parts.clock.monotonic() - began)
+        await self._parts.fail_point(Point.WRITTEN)
         done = Committed(range_.last + 1)
         await patience.insist("commit", lambda _: self._parts.assignment.commit(done))
         _count(range_, blocks)
