@@ -18,10 +18,9 @@ from headrace.collector.cors import cors
 from headrace.collector.docs import docs_page, openapi_json, pointer
 from headrace.collector.event_ids import UlidMaker
 from headrace.collector.events import BatchEndpoint, EventEndpoint
+from headrace.collector.gate import Gate, LocalGate
 from headrace.collector.health import Checks, livez, metrics, readyz
-from headrace.collector.idempotency import KeyStore, LocalKeys
 from headrace.collector.intake import Shared
-from headrace.collector.limiting import Limiter
 from headrace.collector.observing import excused, identified, observed
 from headrace.collector.replay import ReplayEndpoint
 from headrace.collector.requests import ClientGone, Handler, Incoming, networks
@@ -33,7 +32,7 @@ from headrace.workspaces.port import Directory
 
 
 class CollectorParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a collector is made of. `keys` None means the log keeps idempotency keys itself.
+    """What a collector is made of. `gate` None means limits and keys are this machine's alone.
 
     `checks` are asked by `/readyz` beside the log; they must not block.
     """
@@ -41,7 +40,7 @@ class CollectorParts(msgspec.Struct, frozen=True, kw_only=True):
     log: Appender
     directory: Directory
     clock: Clock
-    keys: KeyStore | None = None
+    gate: Gate | None = None
     requests_per_minute: int = 100
     max_bytes_in_flight: int = 64 * 1024 * 1024
     cors_origins: Sequence[str] = ("*",)
@@ -97,11 +96,10 @@ def _application(handler: Handler) -> ASGIApp:
 def _shared(parts: CollectorParts, tallies: Tallies) -> Shared:
     return Shared(
         log=parts.log,
-        keys=parts.keys or LocalKeys(parts.log),
+        gate=parts.gate or LocalGate(parts.log, parts.clock),
         authentication=Authentication(
             parts.directory, parts.clock, trusted_proxies=networks(parts.trusted_proxies)
         ),
-        limiter=Limiter(),
         budget=Budget(parts.max_bytes_in_flight),
         ids=UlidMaker(),
         tallies=tallies,

@@ -27,15 +27,16 @@ from headrace.collector.answers import (
 from headrace.collector.bodies import Held, read_body
 from headrace.collector.decode import Decoded, read_batch, read_event
 from headrace.collector.event_ids import RequestIds
+from headrace.collector.gate import Entry
 from headrace.collector.idempotency import (
     FORGOTTEN_AFTER,
-    Asked,
     First,
     Kept,
     Mismatch,
     Replay,
     Running,
-    asked_of,
+    digest_of,
+    key_hash,
     read_key,
 )
 from headrace.collector.intake import LARGE_BYTES, Endpoint, appended, count_refused, record_headers
@@ -82,7 +83,16 @@ class EventsEndpoint(Endpoint):
         """The body of a success."""
         raise NotImplementedError
 
-    async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
+    def claims(self, request: Incoming, workspace_id: str) -> bytes | None:
+        header = request.headers.get(b"idempotency-key")
+        if header is None:
+            return None
+        try:
+            return key_hash(workspace_id, self.name, read_key(header))
+        except Refusal:
+            return None  # It is told when its turn comes, after what is wrong with the body.
+
+    async def take(self, request: Incoming, key: ApiKey, held: Held, entry: Entry) -> Answer:
         body = await read_body(request, held, aside=self.shared.aside)
         try:
             if len(body) <= LARGE_BYTES:
@@ -94,15 +104,16 @@ class EventsEndpoint(Endpoint):
                 EVENTS_REFUSED.labels(refusal.problem.error).inc()
             raise
         count_refused(decoded.rejections)
-        workspace_id = key.workspace.id
-        sent = Sent(workspace_id, decoded, record_headers(request), self.shared.clock.now())
-        header = request.headers.get(b"idempotency-key")
-        if header is None:
+        now = self.shared.clock.now()
+        sent = Sent(key.workspace.id, decoded, record_headers(request), now)
+        if entry.key is not None:
+            digest = digest_of(body)
             del body, decoded
-            return await self._take_once(sent)
-        asked = asked_of(workspace_id, self.name, read_key(header), body)
+            return await self._take_keyed(sent, entry, digest)
+        if (header := request.headers.get(b"idempotency-key")) is not None:
+            read_key(header)
         del body, decoded
-        return await self._take_keyed(sent, asked)
+        return await self._take_once(sent)
 
     async def _take_once(self, sent: Sent) -> Answer:
         event_ids = self.shared.ids.make(len(sent.decoded.events), sent.now)
@@ -114,12 +125,13 @@ class EventsEndpoint(Endpoint):
             self.shared.tallies.count(EVENTS_ACCEPTED, len(event_ids))
         return ok(self.say(event_ids, sent.decoded.rejections))
 
-    async def _take_keyed(self, sent: Sent, asked: Asked) -> Answer:
-        claimed = await self.shared.keys.claim(asked, sent.now)
-        ids = RequestIds(asked.key, asked.digest)
+    async def _take_keyed(self, sent: Sent, entry: Entry, digest: bytes) -> Answer:
+        claimed = await self.shared.gate.claim(entry, digest, sent.now)
+        assert entry.key is not None
+        ids = RequestIds(entry.key, digest)
         match claimed:
             case First():
-                return await self._take_first(sent, claimed, ids)
+                return await self._take_first(sent, entry, claimed, ids)
             case Replay(kept):
                 IDEMPOTENCY_DECISIONS.labels("replayed").inc()
                 return ok(self.say(ids.at(kept.indexes()), kept.rejections), [_REPLAYED])
@@ -138,18 +150,14 @@ class EventsEndpoint(Endpoint):
                     "use a new key for a new request",
                 )
 
-    async def _take_first(self, sent: Sent, first: First, ids: RequestIds) -> Answer:
+    async def _take_first(self, sent: Sent, entry: Entry, first: First, ids: RequestIds) -> Answer:
         rejections = sent.decoded.rejections
-        try:
-            marked = first.marked or sent.may_be_forgotten()
-            event_ids = ids.at(sent.decoded.indexes)
-            batch = sent.into_batch(event_ids, marked=marked)
-            kept = Kept(first.asked.digest, len(event_ids), rejections)
-        except BaseException:
-            self.shared.keys.release(first)
-            raise
+        marked = first.marked or sent.may_be_forgotten()
+        event_ids = ids.at(sent.decoded.indexes)
+        batch = sent.into_batch(event_ids, marked=marked)
+        kept = Kept(first.asked.digest, len(event_ids), rejections)
         IDEMPOTENCY_DECISIONS.labels("marked" if marked else "first").inc()
-        appending = self.shared.keys.append(first, batch, kept, sent.now)
+        appending = self.shared.gate.append(entry, batch, kept, sent.now)
         del batch  # see `LocalKeys.append`
         await appended(appending)
         self.shared.tallies.count(EVENTS_ACCEPTED, len(event_ids))

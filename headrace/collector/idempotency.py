@@ -1,6 +1,7 @@
-"""Retries that add nothing: what an `Idempotency-Key` promises, and the store of its keys.
+"""Retries that add nothing: what an `Idempotency-Key` promises, and the keys of one machine.
 
-Owns the `KeyStore` port, its adapter on the local log (`LocalKeys`), and what is kept per key.
+Owns what is kept per key, what may be said about one, and the keys on the local log
+(`LocalKeys`); the port is `gate.py`'s, the keys that many collectors share are in `redis/`.
 Event ids of a keyed request are derived from it (`event_ids.py`), which is the guarantee; the
 store only saves work, gives the first answer again, and says whether a request can be proved to
 be the first of its key. If it cannot, its records are marked, and the processor looks whether
@@ -15,7 +16,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
@@ -80,35 +81,11 @@ class Running(msgspec.Struct, frozen=True):
 Claimed = First | Replay | Mismatch | Running
 
 
-class KeyStore(Protocol):
-    """Keys of the last 24 hours. One object per process; safe for any number of tasks.
-
-    `claim` is atomic among all collectors: of concurrent requests with one key, one is `First`.
-    Whoever got `First` ends with exactly one of `append` and `release`.
-    """
-
-    async def claim(self, asked: Asked, now: datetime) -> Claimed:
-        """Who comes with this key. Never fails: without an answer it is `First`, marked."""
-        ...
-
-    async def append(self, first: First, batch: Batch, kept: Kept, now: datetime) -> None:
-        """Append the batch and keep the answer, both or neither where the log can do that.
-
-        Raises what `Appender.append` does; the key is then free, and after `Unavailable` the
-        next request with it is marked.
-        """
-        ...
-
-    def release(self, first: First) -> None:
-        """Nothing was appended: the key is free."""
-        ...
-
-
 class LocalKeys:
     """The adapter of one machine: claims in memory, answers in the log's own transactions.
 
     A claim dies with the process, and rightly: what it claimed is either committed together
-    with its answer, or not at all.
+    with its answer, or not at all. Whoever got `First` ends with one of `append` and `release`.
     """
 
     def __init__(self, appender: Appender) -> None:
@@ -200,7 +177,11 @@ def read_key(header: bytes) -> str:
     )
 
 
-def asked_of(workspace_id: str, endpoint: str, key: str, body: Body) -> Asked:
-    """The request as the key store knows it. The digest is of the decompressed body."""
-    name = "\x1f".join((workspace_id, endpoint, key)).encode()
-    return Asked(hashlib.sha256(name).digest(), hashlib.sha256(body).digest())
+def key_hash(workspace_id: str, endpoint: str, key: str) -> bytes:
+    """Under what a key is kept: it belongs to its workspace and endpoint."""
+    return hashlib.sha256("\x1f".join((workspace_id, endpoint, key)).encode()).digest()
+
+
+def digest_of(body: Body) -> bytes:
+    """What tells two bodies apart, decompressed."""
+    return hashlib.sha256(body).digest()

@@ -25,8 +25,8 @@ from headrace.collector.answers import (
 from headrace.collector.authentication import Authentication, check_scope
 from headrace.collector.bodies import Budget, Held
 from headrace.collector.event_ids import UlidMaker
-from headrace.collector.idempotency import KeyStore
-from headrace.collector.limiting import WINDOW_SECONDS, Limiter
+from headrace.collector.gate import Entry, Gate
+from headrace.collector.limiting import WINDOW_SECONDS, Decision
 from headrace.collector.requests import Incoming
 from headrace.collector.tallies import Tallies
 from headrace.eventlog.port import Appender
@@ -48,9 +48,8 @@ class Shared(msgspec.Struct, frozen=True):
     """What all endpoints that take events work with."""
 
     log: Appender
-    keys: KeyStore
+    gate: Gate
     authentication: Authentication
-    limiter: Limiter
     budget: Budget
     ids: UlidMaker
     tallies: Tallies
@@ -81,31 +80,44 @@ class Endpoint:
         try:
             check_scope(key, self.scope_needed)
         except Refusal:
-            seen = shared.limiter.look(key.workspace.id, limit, shared.clock.monotonic())
+            seen = await shared.gate.look(key.workspace.id, limit)
             request.answer_headers += seen.headers()
             raise
-        self._count(request, key.workspace, limit)
-        with shared.budget.hold() as held:
-            return await self.take(request, key, held)
+        entry = await shared.gate.enter(
+            key.workspace.id,
+            limit,
+            key=self.claims(request, key.workspace.id),
+            dry_run=key.workspace.rate_limit_dry_run,
+        )
+        try:
+            request.answer_headers += entry.decision.headers()
+            self._check(entry.decision, key.workspace)
+            with shared.budget.hold() as held:
+                return await self.take(request, key, held, entry)
+        finally:
+            if entry.key is not None:
+                shared.gate.leave(entry)
 
-    async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
+    def claims(self, _request: Incoming, _workspace_id: str) -> bytes | None:
+        """The hash of the request's idempotency key, where the endpoint knows such."""
+        return None
+
+    async def take(self, request: Incoming, key: ApiKey, held: Held, entry: Entry) -> Answer:
         """Everything from the body on; what it weighs is counted in `held`."""
         raise NotImplementedError
 
-    def _count(self, request: Incoming, workspace: Workspace, limit: int) -> None:
-        shared = self.shared
-        decision = shared.limiter.take(workspace.id, limit, shared.clock.monotonic())
-        request.answer_headers += decision.headers()
+    def _check(self, decision: Decision, workspace: Workspace) -> None:
         if decision.allowed:
-            shared.tallies.count(_ALLOWED)
+            self.shared.tallies.count(_ALLOWED)
         elif workspace.rate_limit_dry_run:
             LIMITER_DECISIONS.labels("would_refuse").inc()
         else:
             LIMITER_DECISIONS.labels("refused").inc()
             raise Refusal(
                 LIMITED,
-                f"the workspace's limit of {limit:,} requests in any {WINDOW_SECONDS} seconds is "
-                f"reached; retry in {decision.seconds} s, or send more events per request",
+                f"the workspace's limit of {decision.limit:,} requests in any {WINDOW_SECONDS} "
+                f"seconds is reached; retry in {decision.seconds} s, or send more events per "
+                "request",
                 headers=[retry_after(decision.seconds)],
             )
 

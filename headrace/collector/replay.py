@@ -16,6 +16,7 @@ from headrace.collector import reasons
 from headrace.collector.answers import Answer, BatchAnswered, Rejection, ok
 from headrace.collector.bodies import Held, read_body
 from headrace.collector.decode import elements_of, judge
+from headrace.collector.gate import Entry
 from headrace.collector.intake import Endpoint, appended, count_refused, record_headers
 from headrace.collector.reasons import BadEvent, shown
 from headrace.collector.records import make_record, record_prefix
@@ -54,7 +55,7 @@ class ReplayEndpoint(Endpoint):
     name = "/v1/rejected/replay"
     scope_needed = Scope.ADMIN
 
-    async def take(self, request: Incoming, key: ApiKey, held: Held) -> Answer:
+    async def take(self, request: Incoming, key: ApiKey, held: Held, _entry: Entry) -> Answer:
         workspace_id = key.workspace.id
 
         def read(body: Body) -> Replayed:

@@ -83,10 +83,10 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 def program() -> str:
     """Which server is installed; a test that has none is left out."""
-    for name in _PROGRAMS:
-        if (found := shutil.which(name)) is not None:
-            return found
-    leave_out("Redis", "install redis-server (Debian: apt-get install redis-server)")
+    found = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
+    if found is None:
+        leave_out("Redis", "install redis-server (Debian: apt-get install redis-server)")
+    return found
 
 
 def free_port() -> int:
