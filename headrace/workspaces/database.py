@@ -22,12 +22,13 @@ from headrace.runtime.clock import Clock, SystemClock
 from headrace.workspaces import keys
 from headrace.workspaces.checks import checked_limit, checked_name, checked_scopes
 from headrace.workspaces.credentials import Credentials, new_credentials, stored_user
-from headrace.workspaces.engine import make_engine, reading, writing
+from headrace.workspaces.engine import is_postgresql, make_engine, place, reading, writing
 from headrace.workspaces.errors import NotUsable, Taken, Unknown
+from headrace.workspaces.logs import same_partitions
 from headrace.workspaces.migrate import migrate
-from headrace.workspaces.port import ApiKey, Role, Scope, StoreUser, Workspace
+from headrace.workspaces.port import ApiKey, Log, Role, Scope, StoreUser, Workspace
 from headrace.workspaces.snapshot import Snapshot, take_snapshot
-from headrace.workspaces.tables import api_keys, revision, store_users, workspaces
+from headrace.workspaces.tables import api_keys, logs, revision, store_users, workspaces
 
 
 class ControlData:
@@ -39,13 +40,36 @@ class ControlData:
 
     @classmethod
     def open(cls, url: str, clock: Clock | None = None) -> ControlData:
-        """Open (and, where needed, create and migrate) control data at a SQLAlchemy URL.
+        """Reach control data at a URL as `at` takes it and, where needed, migrate it.
 
         Raises `NewerDatabase` if a newer Headrace wrote it.
         """
-        engine = make_engine(url)
-        migrate(engine)
-        return cls(engine, clock or SystemClock())
+        control = cls.at(url, clock)
+        try:
+            control.migrate()
+        except BaseException:
+            control.close()
+            raise
+        return control
+
+    @classmethod
+    def at(cls, url: str, clock: Clock | None = None) -> ControlData:
+        """Control data at `sqlite:////file` or `postgresql://…`, not yet reached."""
+        return cls(make_engine(url), clock or SystemClock())
+
+    def migrate(self) -> None:
+        """Bring it to this program's version, from nothing if need be."""
+        migrate(self._engine)
+
+    @property
+    def place(self) -> str:
+        """Which database it is, without secrets."""
+        return place(self._engine.url)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is on a server, which may be away while this process runs."""
+        return is_postgresql(self._engine.url)
 
     def close(self) -> None:
         """Close every connection; the object may be used again."""
@@ -160,7 +184,7 @@ class ControlData:
         """
         column = api_keys.c.last_used_at
         with writing(self._engine) as connection:
-            for key_id, used_at in uses.items():
+            for key_id, used_at in sorted(uses.items()):  # or two collectors lock each other out
                 connection.execute(
                     api_keys.update()
                     .where(api_keys.c.id == key_id, sa.or_(column.is_(None), column < used_at))
@@ -203,6 +227,32 @@ class ControlData:
         with reading(self._engine) as connection:
             return _users(connection)
 
+    # logs
+
+    def note_log(self, log_id: str, name: str, partitions: int) -> Log:
+        """A log as it is now, whoever sees it; the first to do so fixes its partitions.
+
+        Raises `OtherPartitions` if it was known with another number.
+        """
+        with reading(self._engine) as connection:
+            known = _logs(connection).get(log_id)
+        if known is None:
+            known = self._first_seen(Log(log_id, name, partitions, self._clock.now()))
+        return same_partitions(known, partitions)
+
+    def _first_seen(self, log: Log) -> Log:
+        with writing(self._engine) as connection:
+            _bump(connection)  # where others wait who see the log at the same time
+            known = _logs(connection).get(log.id)
+            if known is None:
+                connection.execute(logs.insert().values(msgspec.structs.asdict(log)))
+        return known or log
+
+    def list_logs(self) -> list[Log]:
+        """Every log that was ever seen, oldest first."""
+        with reading(self._engine) as connection:
+            return list(_logs(connection).values())
+
     # for directories
 
     def revision(self) -> int:
@@ -215,7 +265,8 @@ class ControlData:
         with reading(self._engine) as connection:
             # The revision first: a change in between then looks new at the next poll.
             number = _revision(connection)
-            return take_snapshot(number, _keys(connection), _users(connection))
+            found = _logs(connection)
+            return take_snapshot(number, _keys(connection), _users(connection), found.values())
 
 
 def _insert(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any], what: str) -> None:
@@ -260,6 +311,11 @@ def _users(connection: sa.Connection) -> list[StoreUser]:
         StoreUser(row.name, Role(row.role), row.password_sha256, row.database, row.workspace_id)
         for row in rows
     ]
+
+
+def _logs(connection: sa.Connection) -> dict[str, Log]:
+    rows = connection.execute(sa.select(logs).order_by(logs.c.created_at, logs.c.id)).mappings()
+    return {row["id"]: Log(**row) for row in rows}
 
 
 def _is_meant(key: ApiKey, text: str) -> bool:

@@ -1,7 +1,7 @@
 """How control data is reached: engines, transactions, and drivers' errors in our words.
 
-Owns everything that differs between SQLite and PostgreSQL at run time, so that `database.py`
-need not know which one it talks to.
+Owns, with `postgresql.py`, everything that differs between SQLite and PostgreSQL at run time, so
+that `database.py` need not know which one it talks to. psycopg is loaded where it is needed only.
 """
 
 from __future__ import annotations
@@ -18,21 +18,38 @@ from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
 
 BUSY_SECONDS: Final = 5
 _WRITES: Final = "headrace_writes"
+_SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
+_POSTGRESQL: Final = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
 
 def make_engine(url: str) -> sa.Engine:
-    """An engine for a SQLAlchemy URL (`sqlite:////folder/control.sqlite`, `postgresql+…`)."""
-    try:
-        engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-    except (exc.ArgumentError, exc.NoSuchModuleError, ModuleNotFoundError) as error:
-        raise Unavailable(
-            f"cannot use {_without_secret(url)} for control data: {error}. "
-            "Give a URL such as sqlite:////var/lib/headrace/control.sqlite."
-        ) from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+    """An engine for `sqlite:////folder/control.sqlite` or `postgresql://user:password@host/db`.
+
+    Nothing is connected to yet. Raises `Unavailable` for any other URL.
+    """
+    parsed = _parsed(url)
+    if is_postgresql(parsed):
+        from headrace.workspaces.postgresql import make_postgresql_engine
+
+        return make_postgresql_engine(parsed)
+    engine = sa.create_engine(parsed, hide_parameters=True)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def is_postgresql(url: sa.URL) -> bool:
+    """Whether control data is on a server, which may be away."""
+    return url.drivername in _POSTGRESQL
+
+
+def place(url: sa.URL) -> str:
+    """Which database a URL means, without secrets: to show, and to tell one from another."""
+    if is_postgresql(url):
+        from headrace.workspaces import postgresql
+
+        return postgresql.place(url)
+    return url.render_as_string()
 
 
 @contextmanager
@@ -85,13 +102,20 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
     except exc.IntegrityError:
         raise  # database.py knows what it tried to write
     except exc.DBAPIError as error:
-        raise _in_our_words(engine.url, " ".join(str(error.orig).split())) from error
+        raise _in_our_words(engine.url, error.orig) from error
     except exc.TimeoutError as error:
-        raise Unavailable(f"no connection to {_without_secret(engine.url)} came free") from error
+        raise Unavailable(f"no connection to {place(engine.url)} came free") from error
 
 
-def _in_our_words(url: sa.URL, problem: str) -> HeadraceError:
-    where = _without_secret(url)
+def _in_our_words(url: sa.URL, error: BaseException | None) -> HeadraceError:
+    if is_postgresql(url):
+        from headrace.workspaces import postgresql
+
+        return postgresql.in_our_words(url, error)
+    return _of_sqlite(place(url), " ".join(str(error).split()))
+
+
+def _of_sqlite(where: str, problem: str) -> HeadraceError:
     if "disk is full" in problem or "disk I/O" in problem:
         return Overloaded(f"control data at {where} cannot be written: {problem}. Make room.")
     if "not a database" in problem or "malformed" in problem:
@@ -104,8 +128,16 @@ def _in_our_words(url: sa.URL, problem: str) -> HeadraceError:
     )
 
 
-def _without_secret(url: str | sa.URL) -> str:
+def _parsed(url: str) -> sa.URL:
+    # What SQLAlchemy says is not shown: a password with a `/` or `@` in it ends up there.
     try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except exc.ArgumentError:
-        return "this URL"
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        parsed = sa.URL.create("unreadable")
+    if parsed.drivername in _SQLITE or is_postgresql(parsed):
+        return parsed
+    raise Unavailable(
+        f"cannot use this URL for control data: its kind is {parsed.drivername!r}. Give one such "
+        "as postgresql://user:password@host:5432/headrace (in user and password, %2F for /, %40 "
+        "for @) or sqlite:////var/lib/headrace/control.sqlite."
+    )

@@ -15,5 +15,9 @@ class Unknown(HeadraceError):
     """There is no such workspace, key or user, or more than one that fits."""
 
 
+class OtherPartitions(HeadraceError):
+    """The log has another number of partitions than when it was first seen."""
+
+
 class NewerDatabase(HeadraceError):
     """The control data was written by a newer version of Headrace."""

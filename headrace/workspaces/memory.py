@@ -16,7 +16,8 @@ from headrace.workspaces import keys
 from headrace.workspaces.checks import checked_limit, checked_name, checked_scopes
 from headrace.workspaces.credentials import Credentials, new_credentials, stored_user
 from headrace.workspaces.errors import Unknown
-from headrace.workspaces.port import ApiKey, Role, Scope, StoreUser, Workspace
+from headrace.workspaces.logs import same_partitions
+from headrace.workspaces.port import ApiKey, Log, Role, Scope, StoreUser, Workspace
 
 
 class MemoryDirectory:
@@ -26,6 +27,7 @@ class MemoryDirectory:
         self._clock = clock
         self._keys: dict[bytes, ApiKey] = {}
         self._users: dict[str, StoreUser] = {}
+        self._logs: dict[str, Log] = {}
         self.uses: dict[str, datetime] = {}
 
     def find_key(self, key: str) -> ApiKey | None:
@@ -33,6 +35,9 @@ class MemoryDirectory:
 
     def find_store_user(self, name: str) -> StoreUser | None:
         return self._users.get(name)
+
+    def find_log(self, log_id: str) -> Log | None:
+        return self._logs.get(log_id)
 
     def note_use(self, key: ApiKey, now: datetime) -> None:
         self.uses[key.id] = now
@@ -90,3 +95,8 @@ class MemoryDirectory:
         credentials = new_credentials(role, workspace, name)
         self._users[credentials.user] = stored_user(role, workspace, credentials)
         return credentials
+
+    def note_log(self, log_id: str, name: str, partitions: int) -> Log:
+        """A log as it is now; raises `OtherPartitions` if it was known with another number."""
+        log = Log(log_id, name, partitions, self._clock.now())
+        return same_partitions(self._logs.setdefault(log_id, log), partitions)

@@ -7,19 +7,23 @@ Alembic is imported only when there is something to do: most commands find nothi
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
 
-from headrace.workspaces.engine import reading, writing
+from headrace.schemas.errors import Unavailable
+from headrace.workspaces.engine import is_postgresql, place, reading, writing
 from headrace.workspaces.errors import NewerDatabase
 
-NEWEST: Final = "0001"
+NEWEST: Final = "0002"
 """The version of the last file in `migrations/versions/`."""
 _FOLDER: Final = Path(__file__).parent / "migrations"
 _ALEMBIC: Final = threading.Lock()
 """Alembic keeps what it works on in module globals."""
+_TURN_SECONDS: Final = 60.0
+_TURN: Final = sa.text("SELECT pg_try_advisory_xact_lock(4814820260101)")
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -28,16 +32,29 @@ def migrate(engine: sa.Engine) -> None:
     Safe when several processes do it at once: one works, the others wait and find it done.
     """
     with reading(engine) as connection:
-        if _version(connection) == NEWEST:
+        if version_of(connection) == NEWEST:
             return
     with _ALEMBIC, writing(engine) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(4814820260101)"))
-        if _version(connection) != NEWEST:
+        if is_postgresql(engine.url):
+            _take_turn(connection)
+        if version_of(connection) != NEWEST:
             _upgrade(connection)
 
 
-def _version(connection: sa.Connection) -> str | None:
+def _take_turn(connection: sa.Connection) -> None:
+    # Asked again and again: a statement that waits for the lock would run into its time limit.
+    deadline = time.monotonic() + _TURN_SECONDS
+    while not connection.execute(_TURN).scalar_one():
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"another process has been migrating {place(connection.engine.url)} for "
+                f"{_TURN_SECONDS:g} s. See in its pg_stat_activity what holds it up."
+            )
+        time.sleep(0.05)
+
+
+def version_of(connection: sa.Connection) -> str | None:
+    """The version that control data is of; None before its first migration."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
@@ -52,11 +69,16 @@ def _upgrade(connection: sa.Connection) -> None:
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    version = _version(connection)
+    version = version_of(connection)
     if version is not None and version not in known:
-        raise NewerDatabase(
-            f"control data at {connection.engine.url.render_as_string(hide_password=True)} is of "
-            f"version {version}, this Headrace knows versions up to {NEWEST}. "
-            "Start the newer Headrace that wrote it, or use another HEADRACE_HOME."
-        )
+        raise newer(connection.engine.url, version)
     command.upgrade(config, "head")
+
+
+def newer(url: sa.URL, version: str) -> NewerDatabase:
+    """The sentence for control data that a newer Headrace wrote."""
+    setting = "HEADRACE_DATABASE" if is_postgresql(url) else "HEADRACE_HOME"
+    return NewerDatabase(
+        f"control data at {place(url)} is of version {version}, this Headrace knows versions up "
+        f"to {NEWEST}. Start the newer Headrace that wrote it, or use another {setting}."
+    )

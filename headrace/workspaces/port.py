@@ -67,6 +67,18 @@ class StoreUser(msgspec.Struct, frozen=True):
     workspace_id: str | None
 
 
+class Log(msgspec.Struct, frozen=True):
+    """A log that events were appended to. A record's place in it hangs on `partitions`.
+
+    `id` is another for a topic made anew under the same name.
+    """
+
+    id: str
+    name: str
+    partitions: int
+    created_at: datetime
+
+
 class Directory(Protocol):
     """The snapshot, in memory: every method is pure look-up and never blocks."""
 
@@ -78,6 +90,10 @@ class Directory(Protocol):
         ...
 
     def find_store_user(self, name: str) -> StoreUser | None: ...
+
+    def find_log(self, log_id: str) -> Log | None:
+        """The log as it was first seen; None if `ControlData.note_log` never saw it."""
+        ...
 
     def note_use(self, key: ApiKey, now: datetime) -> None:
         """Remember that the key was used; written back in the background, coarsely."""

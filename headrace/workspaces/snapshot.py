@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from headrace.workspaces.keys import fingerprint
-from headrace.workspaces.port import ApiKey, StoreUser
+from headrace.workspaces.port import ApiKey, Log, StoreUser
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -20,6 +20,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     revision: int
     keys: Mapping[bytes, ApiKey]
     store_users: Mapping[str, StoreUser]
+    logs: Mapping[str, Log]
 
     def find_key(self, key: str) -> ApiKey | None:
         """As `Directory.find_key`."""
@@ -29,11 +30,18 @@ class Snapshot(msgspec.Struct, frozen=True):
         """As `Directory.find_store_user`."""
         return self.store_users.get(name)
 
+    def find_log(self, log_id: str) -> Log | None:
+        """As `Directory.find_log`."""
+        return self.logs.get(log_id)
 
-def take_snapshot(revision: int, keys: Iterable[ApiKey], users: Iterable[StoreUser]) -> Snapshot:
-    """A snapshot of these keys and users, by fingerprint and by name."""
+
+def take_snapshot(
+    revision: int, keys: Iterable[ApiKey], users: Iterable[StoreUser], logs: Iterable[Log]
+) -> Snapshot:
+    """A snapshot of these keys, users and logs: by fingerprint, by name and by id."""
     return Snapshot(
         revision=revision,
         keys={key.sha256: key for key in keys},
         store_users={user.name: user for user in users},
+        logs={log.id: log for log in logs},
     )

@@ -85,6 +85,15 @@ store_users: Final = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
+logs: Final = sa.Table(
+    "logs",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(249), nullable=False),
+    sa.Column("partitions", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
 revision: Final = sa.Table(
     "revision",
     metadata,

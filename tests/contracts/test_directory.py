@@ -17,8 +17,11 @@ from headrace.workspaces import keys
 from headrace.workspaces.credentials import Credentials
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.directory import LiveDirectory
+from headrace.workspaces.errors import OtherPartitions
+from headrace.workspaces.kept import KeptSnapshot
 from headrace.workspaces.memory import MemoryDirectory
-from headrace.workspaces.port import ApiKey, Directory, Role, Scope, Workspace
+from headrace.workspaces.port import ApiKey, Directory, Log, Role, Scope, Workspace
+from tests.services.postgres import PostgresServer
 
 
 class Maker(Protocol):
@@ -43,6 +46,8 @@ class Maker(Protocol):
         self, role: Role, *, workspace: Workspace | None = None, name: str | None = None
     ) -> Credentials: ...
 
+    def note_log(self, log_id: str, name: str, partitions: int) -> Log: ...
+
 
 class Subject:
     """A directory under test, and how to change what it shows."""
@@ -59,19 +64,47 @@ class Subject:
         return found
 
 
-def memory(_folder: Path, clock: ManualClock) -> Iterator[Subject]:
+def memory(_request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Subject]:
     directory = MemoryDirectory(clock)
     yield Subject(directory, directory, lambda: None)
 
 
-def sqlite(folder: Path, clock: ManualClock) -> Iterator[Subject]:
-    control = ControlData.open(f"sqlite:///{folder / 'control.sqlite'}", clock)
+def sqlite(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Subject]:
+    folder: Path = request.getfixturevalue("tmp_path")
+    yield from live(f"sqlite:///{folder / 'control.sqlite'}", clock)
+
+
+def postgresql(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Subject]:
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    yield from live(postgres.make_database(), clock)
+
+
+def kept(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Subject]:
+    """What was read from disk: the directory that the database's absence leaves."""
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    folder: Path = request.getfixturevalue("tmp_path")
+    control = ControlData.open(postgres.make_database(), clock)
+    subject = Subject(MemoryDirectory(clock), control, lambda: None)
+
+    def settle() -> None:
+        file = KeptSnapshot(folder / "kept.json", control.place)
+        file.write(control.snapshot(), clock.now())
+        subject.directory = LiveDirectory(control, clock, kept=file.read())
+
+    settle()
+    subject.settle = settle
+    yield subject
+    control.close()
+
+
+def live(url: str, clock: ManualClock) -> Iterator[Subject]:
+    control = ControlData.open(url, clock)
     directory = LiveDirectory(control, clock)
     yield Subject(directory, control, directory.refresh)
     control.close()
 
 
-SUBJECTS = {"memory": memory, "sqlite": sqlite}
+SUBJECTS = {"memory": memory, "sqlite": sqlite, "postgresql": postgresql, "kept": kept}
 
 
 @pytest.fixture
@@ -80,10 +113,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=SUBJECTS)
-def subject(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
-) -> Iterator[Subject]:
-    yield from SUBJECTS[request.param](tmp_path, clock)
+def subject(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Subject]:
+    yield from SUBJECTS[request.param](request, clock)
 
 
 def test_a_key_is_found_with_its_workspace(subject: Subject, clock: ManualClock) -> None:
@@ -173,6 +204,28 @@ def test_an_unknown_store_user_is_not_found(subject: Subject, name: str) -> None
     subject.make.create_store_user(Role.ANALYST, workspace=workspace, name="ada")
     subject.settle()
     assert subject.directory.find_store_user(name) is None
+
+
+def test_a_log_is_found_with_its_partitions(subject: Subject, clock: ManualClock) -> None:
+    """As it was first seen; one that was made anew under its name is another."""
+    log = subject.make.note_log("a1" * 16, "headrace.events", 12)
+    clock.advance(1)
+    again = subject.make.note_log("b2" * 16, "headrace.events", 24)
+    subject.settle()
+    assert subject.directory.find_log(log.id) == log
+    assert subject.directory.find_log(again.id) == again
+    assert (log.name, log.partitions) == ("headrace.events", 12)
+    assert subject.directory.find_log("headrace.events") is None
+
+
+def test_a_log_with_other_partitions_is_refused(subject: Subject) -> None:
+    """What is known of it stays."""
+    log = subject.make.note_log("a1" * 16, "headrace.events", 12)
+    assert subject.make.note_log("a1" * 16, "headrace.events", 12) == log
+    with pytest.raises(OtherPartitions, match="with 12 partitions and has 13 now"):
+        subject.make.note_log("a1" * 16, "headrace.events", 13)
+    subject.settle()
+    assert subject.directory.find_log(log.id) == log
 
 
 def test_noting_a_use_changes_no_answer(subject: Subject, clock: ManualClock) -> None:

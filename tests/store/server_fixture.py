@@ -24,7 +24,7 @@ from clickhouse_connect.driver.client import Client
 
 from headrace.store.server.app import serve_store
 from headrace.store.server.limits import StoreLimits
-from headrace.workspaces.port import ApiKey, Role, StoreUser
+from headrace.workspaces.port import ApiKey, Log, Role, StoreUser
 
 PASSWORD = "a-long-password-of-a-test"
 PROCESSOR, OPERATOR, ANALYST, OTHER_ANALYST = "processor", "operator", "analyst", "other_analyst"
@@ -47,6 +47,9 @@ class FakeDirectory:
         return self.users.get(name)
 
     def find_key(self, key: str) -> ApiKey | None:
+        return None
+
+    def find_log(self, log_id: str) -> Log | None:
         return None
 
     def note_use(self, key: ApiKey, now: object) -> None:

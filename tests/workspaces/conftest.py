@@ -1,4 +1,4 @@
-"""Control data in a SQLite file of its own, on a clock that stands still."""
+"""Control data in a SQLite file or PostgreSQL database of its own, on a clock that stands still."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from headrace.runtime.clock import ManualClock
 from headrace.workspaces.database import ControlData
+from tests.services.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -17,8 +18,19 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'control.sqlite'}"
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    return postgres.make_database()
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"], ids=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """What is tested with it holds for both."""
+    return str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture

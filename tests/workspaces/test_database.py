@@ -1,8 +1,7 @@
-"""Control data as the command line changes it, in real SQLite files."""
+"""Control data as the command line changes it, in real SQLite files and PostgreSQL databases."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +12,9 @@ from headrace.runtime.clock import ManualClock
 from headrace.schemas.errors import HeadraceError, Unavailable
 from headrace.workspaces import keys
 from headrace.workspaces.database import ControlData
-from headrace.workspaces.errors import NotUsable, Taken, Unknown
-from headrace.workspaces.port import ApiKey, Role, Scope, Workspace
+from headrace.workspaces.errors import NotUsable, OtherPartitions, Taken, Unknown
+from headrace.workspaces.port import ApiKey, Log, Role, Scope, Workspace
+from headrace.workspaces.tables import api_keys
 
 
 def found(control: ControlData, key: str) -> ApiKey:
@@ -143,14 +143,13 @@ def test_an_unknown_key_is_not_shown_in_the_error(control: ControlData) -> None:
         control.revoke_key("key_nothing")
 
 
-def test_a_hint_that_fits_two_keys_revokes_neither(control: ControlData, tmp_path: Path) -> None:
+def test_a_hint_that_fits_two_keys_revokes_neither(control: ControlData) -> None:
     """The message names both by id."""
     workspace = control.create_workspace("Shop")
     control.create_key(workspace)
     control.create_key(workspace)
-    with sqlite3.connect(tmp_path / "control.sqlite") as database:
-        database.execute("UPDATE api_keys SET hint = 'hrk_same...same'")
-    database.close()
+    with control._engine.begin() as connection:
+        connection.execute(api_keys.update().values(hint="hrk_same...same"))
     with pytest.raises(Unknown) as raised:
         control.revoke_key("hrk_same...same")
     assert all(key.id in str(raised.value) for key in control.list_keys())
@@ -184,6 +183,8 @@ def test_every_change_makes_another_revision(control: ControlData) -> None:
     seen.append(control.revision())
     control.replace_store_password(user)
     seen.append(control.revision())
+    control.note_log("f" * 32, "headrace.events", 12)
+    seen.append(control.revision())
     assert len(set(seen)) == len(seen)
 
 
@@ -194,6 +195,29 @@ def test_what_failed_makes_no_new_revision(control: ControlData) -> None:
     with pytest.raises(Taken):
         control.create_workspace("Shop")
     assert control.revision() == before
+
+
+def test_a_log_keeps_its_number_of_partitions(control: ControlData, clock: ManualClock) -> None:
+    """Whoever sees it first fixes it; another number is refused with both and what to do."""
+    log = control.note_log("a1" * 16, "headrace.events", 12)
+    assert log == Log("a1" * 16, "headrace.events", 12, clock.now())
+    clock.advance(5)
+    before = control.revision()
+    assert control.note_log("a1" * 16, "headrace.events", 12) == log
+    with pytest.raises(OtherPartitions, match="made with 12 partitions and has 24 now") as raised:
+        control.note_log("a1" * 16, "headrace.events", 24)
+    assert "HEADRACE_KAFKA_TOPIC" in str(raised.value)
+    assert control.list_logs() == [log]
+    assert control.revision() == before
+
+
+def test_a_log_made_anew_is_another(control: ControlData, clock: ManualClock) -> None:
+    """Under the same name, with another id and as many partitions as it likes."""
+    first = control.note_log("a1" * 16, "headrace.events", 12)
+    clock.advance(1)
+    second = control.note_log("b2" * 16, "headrace.events", 24)
+    assert control.list_logs() == [first, second]
+    assert control.snapshot().find_log(second.id) == second
 
 
 def test_an_analyst_reads_the_database_of_the_workspace(control: ControlData) -> None:
@@ -239,8 +263,9 @@ def test_a_lost_password_is_replaced(control: ControlData) -> None:
         control.replace_store_password("nobody")
 
 
-def test_no_secret_is_in_the_files(control: ControlData, tmp_path: Path) -> None:
+def test_no_secret_is_in_the_files(sqlite_url: str, tmp_path: Path) -> None:
     """Whoever copies the database can use neither keys nor passwords."""
+    control = ControlData.open(sqlite_url)
     workspace = control.create_workspace("Shop")
     secrets = [control.create_key(workspace) for _ in range(3)]
     secrets.append(control.create_store_user(Role.ANALYST, workspace=workspace).password)
@@ -250,6 +275,7 @@ def test_no_secret_is_in_the_files(control: ControlData, tmp_path: Path) -> None
     for secret in secrets:
         assert secret.encode() not in kept
         assert secret[8:-4].encode() not in kept
+    control.close()
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
@@ -265,17 +291,26 @@ def test_a_file_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
         ControlData.open(f"sqlite:///{tmp_path}/control.sqlite")
 
 
-@pytest.mark.parametrize("url", ["", "control.sqlite", "nosuch://x:secret@host/db"])
-def test_a_url_that_is_none_is_a_sentence(url: str) -> None:
+@pytest.mark.parametrize(
+    "bad_url",
+    [
+        "",
+        "control.sqlite",
+        "nosuch://x:secret@host/db",
+        "mysql://x:secret@host/db",
+        "postgresql://x:secret@host:port/db",
+    ],
+)
+def test_a_url_that_is_none_is_a_sentence(bad_url: str) -> None:
     """Without the password that may be in it."""
     with pytest.raises(HeadraceError, match="for control data") as raised:
-        ControlData.open(url)
+        ControlData.open(bad_url)
     assert "secret" not in str(raised.value)
 
 
-def test_a_full_disk_is_a_sentence_and_loses_nothing(url: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_a_sentence_and_loses_nothing(sqlite_url: str) -> None:
     """What was there before is there after, and writing goes on when there is room."""
-    control = ControlData.open(url)
+    control = ControlData.open(sqlite_url)
     workspace = control.create_workspace("Shop")
     with control._engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
@@ -284,7 +319,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(url: str, tmp_path: Path) -
         fill(control, workspace)
     kept = len(control.list_keys())
     control.close()
-    again = ControlData.open(url)
+    again = ControlData.open(sqlite_url)
     assert len(again.list_keys()) == kept
     again.create_key(workspace)
     again.close()

@@ -26,19 +26,34 @@ for _ in range(int(sys.argv[2])):
     print(control.create_key(workspace))
 """
 )
+NOTE_LOG = OPEN + "print(control.note_log('a' * 32, sys.argv[2], 12).name)"
+CLAIM = (
+    OPEN
+    + """
+from headrace.workspaces.errors import Taken
+sys.stdin.readline()
+try:
+    print(control.create_workspace("Shop").id)
+except Taken as error:
+    print("taken")
+"""
+)
 REVOKE = OPEN + "control.revoke_key(sys.argv[2])"
 
 
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
 def finish(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
     lines: list[str] = []
     for process in processes:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate("\n", timeout=120)
         assert process.returncode == 0
         lines += out.split()
     return lines
@@ -50,6 +65,25 @@ def test_the_first_open_may_be_several(url: str) -> None:
     control = ControlData.open(url)
     assert {workspace.id for workspace in control.list_workspaces()} == set(made)
     assert len(made) == 5
+    control.close()
+
+
+def test_a_name_is_given_to_one_of_those_who_ask_at_once(url: str) -> None:
+    """The others are told that it is taken, whoever was first."""
+    ControlData.open(url).close()
+    said = finish([start(CLAIM, url) for _ in range(5)])
+    assert said.count("taken") == 4
+    control = ControlData.open(url)
+    assert [workspace.id for workspace in control.list_workspaces()] == sorted(said)[-1:]
+    control.close()
+
+
+def test_a_log_seen_by_several_at_once_is_noted_once(url: str) -> None:
+    """The first to see it decides; the others find what it noted."""
+    said = finish([start(NOTE_LOG, url, f"name-{number}") for number in range(5)])
+    control = ControlData.open(url)
+    assert [log.name for log in control.list_logs()] == [said[0]]
+    assert len(set(said)) == 1
     control.close()
 
 
