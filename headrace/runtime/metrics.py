@@ -36,6 +36,22 @@ IDEMPOTENCY_DECISIONS: Final = Counter(
     "Idempotency-Key: first, marked, replayed, mismatch, running.",
     ["decision"],
 )
+GATE_DECISIONS: Final = Counter(
+    "headrace_gate_decisions",
+    "With HEADRACE_REDIS: who decided on limit and key: redis, or the collector alone (local).",
+    ["store"],
+)
+REDIS_UP: Final = Gauge("headrace_redis_up", "1 while the collector uses Redis, else 0.")
+REDIS_SECONDS: Final = Histogram(
+    "headrace_redis_seconds",
+    "Round trips to Redis; calls of the same moment share one.",
+    buckets=_LATENCY,
+)
+REDIS_FALLBACKS: Final = Counter(
+    "headrace_redis_fallbacks",
+    "Calls without an answer of Redis: down, broken (50 ms, or the connection), refused, late.",
+    ["reason"],
+)
 
 # eventlog
 APPEND_SECONDS: Final = Histogram(
