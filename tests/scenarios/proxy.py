@@ -33,13 +33,13 @@ class _Connection:
 class Proxy:
     """Passes bytes on from `port` to `target_port` on this machine, as told."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int = 0) -> None:
         self.port = free_port()
+        self.target_port = target_port
         self.passed_requests = 0
         """Bytes that clients sent and the server was given."""
         self.held_requests = 0
         """Bytes that clients sent and the server was not given yet."""
-        self._target_port = target_port
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refuses = False
@@ -90,14 +90,21 @@ class Proxy:
 
     # life
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
         self._thread.start()
         assert self._listening.wait(10), "the proxy does not listen"
         return self
 
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._do(self._stop.set)
+            self._thread.join(10)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
     def __exit__(self, *_: object) -> None:
-        self._do(self._stop.set)
-        self._thread.join(10)
+        self.stop()
 
     def _do(self, action: Callable[[], Any]) -> None:
         async def act() -> None:
@@ -134,7 +141,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            answers, server = await asyncio.open_connection("127.0.0.1", self._target_port)
+            answers, server = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
             writer.transport.abort()
             return
