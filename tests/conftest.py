@@ -6,7 +6,7 @@ import pytest
 
 from tests.services.missing import LEFT_OUT
 
-pytest_plugins = ["tests.services.kafka", "tests.services.postgres"]
+pytest_plugins = ["tests.services.kafka", "tests.services.postgres", "tests.services.redis"]
 """Here and not imported: a fixture imported twice is a server started twice."""
 
 
