@@ -47,7 +47,7 @@ _ADVICE: Final = (
     ),
     ("failed to resolve host", "See that the host's name in HEADRACE_DATABASE is right."),
     (
-        "Connection refused|on socket|connection timeout expired|No route|unreachable",
+        "Connection refused|on socket|invalid port|connection timeout expired|No route|unreachable",
         "See that PostgreSQL runs there and that host and port in HEADRACE_DATABASE are right.",
     ),
     ("no answer within", "See whether PostgreSQL is stopped or has too much to do."),

@@ -43,13 +43,18 @@ class PostgresServer(Server):
         self.options = ["fsync=on" if keeps else "fsync=off"]
 
     @classmethod
-    def make(cls, *, keeps: bool = False) -> Self:
-        """A new server in a temporary folder, not yet started; leaves the test out without one."""
+    def make(cls, *, keeps: bool = False, pem: Path | None = None) -> Self:
+        """A new server in a temporary folder, not yet started; leaves the test out without one.
+
+        With a certificate and its key in `pem` it speaks TLS with whoever wants to.
+        """
         binaries = find_binaries()
         # Not pytest's folder: that is closed to the user the server runs as.
         root = Path(tempfile.mkdtemp(prefix="headrace-postgres-"))
         server = cls(binaries, root, _free_port(), keeps=keeps)
         server._initialise()
+        if pem is not None:
+            server._use_tls(pem)
         return server
 
     def remove(self) -> None:
@@ -102,14 +107,18 @@ class PostgresServer(Server):
     def _initialise(self) -> None:
         password = self.root / "password"
         password.write_text(PASSWORD)
-        if os.geteuid() == 0:
-            account = _account()
-            for path in (self.root, password):
-                os.chown(path, account.pw_uid, account.pw_gid)
+        _give_to_its_user(self.root, password)
         initdb = [str(self.binaries / "initdb"), "-D", str(self.data), "--no-sync"]
         options = ["-U", USER, f"--pwfile={password}", "-A", "scram-sha-256", "-E", "UTF8"]
         command = [*_as_its_user(), *initdb, *options, "--locale=C"]
         subprocess.run(command, cwd=self.root, check=True, capture_output=True, timeout=60)
+
+    def _use_tls(self, pem: Path) -> None:
+        copy = self.root / "server.pem"
+        copy.touch(mode=0o600)
+        copy.write_bytes(pem.read_bytes())
+        _give_to_its_user(copy)
+        self.options += ["ssl=on", f"ssl_cert_file={copy}", f"ssl_key_file={copy}"]
 
     def _signal(self, number: signal.Signals) -> None:
         # Each session is a process in a group of its own, and goes on while the first is stopped.
@@ -156,6 +165,13 @@ def _account() -> pwd.struct_passwd:
         return pwd.getpwnam("postgres")
     except KeyError:
         return pwd.getpwnam("nobody")
+
+
+def _give_to_its_user(*paths: Path) -> None:
+    if os.geteuid() == 0:
+        account = _account()
+        for path in paths:
+            os.chown(path, account.pw_uid, account.pw_gid)
 
 
 def _as_its_user() -> list[str]:
