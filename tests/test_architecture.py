@@ -22,6 +22,7 @@ DRIVERS = {
     "alembic": {"workspaces"},
     "chdb": {"store/server"},
     "clickhouse_connect": {"store", "runtime"},
+    "psycopg": {"workspaces"},
     "redis": {"collector/redis"},
     "sqlalchemy": {"workspaces"},
     "sqlite3": {"eventlog/sqlite", "runtime"},

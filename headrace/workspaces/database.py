@@ -301,7 +301,8 @@ def _keys(connection: sa.Connection) -> list[ApiKey]:
 
 def _key(row: dict[str, Any], owners: Mapping[str, Workspace]) -> ApiKey:
     workspace = owners[row.pop("workspace_id")]
-    scopes = frozenset(Scope(scope) for scope in row.pop("scopes").split())
+    # A newer Headrace beside us may know scopes and roles that we do not: here they give nothing.
+    scopes = frozenset(Scope(each) for each in row.pop("scopes").split() if each in set(Scope))
     return ApiKey(workspace=workspace, scopes=scopes, **row)
 
 
@@ -310,6 +311,7 @@ def _users(connection: sa.Connection) -> list[StoreUser]:
     return [
         StoreUser(row.name, Role(row.role), row.password_sha256, row.database, row.workspace_id)
         for row in rows
+        if row.role in set(Role)
     ]
 
 

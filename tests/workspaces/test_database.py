@@ -14,7 +14,7 @@ from headrace.workspaces import keys
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.errors import NotUsable, OtherPartitions, Taken, Unknown
 from headrace.workspaces.port import ApiKey, Log, Role, Scope, Workspace
-from headrace.workspaces.tables import api_keys
+from headrace.workspaces.tables import api_keys, store_users
 
 
 def found(control: ControlData, key: str) -> ApiKey:
@@ -250,6 +250,20 @@ def test_role_and_workspace_must_fit(control: ControlData, role: Role) -> None:
     workspace = None if role is Role.ANALYST else control.create_workspace("Shop")
     with pytest.raises(NotUsable, match="an analyst needs a workspace"):
         control.create_store_user(role, workspace=workspace)
+
+
+def test_what_a_newer_headrace_wrote_gives_nothing_here(control: ControlData) -> None:
+    """A scope or role that is not known yet opens no door, and keeps nobody else out."""
+    workspace = control.create_workspace("Shop")
+    key = control.create_key(workspace)
+    control.create_store_user(Role.OPERATOR)
+    control.create_store_user(Role.ANALYST, workspace=workspace, name="ada")
+    with control._engine.begin() as connection:
+        connection.execute(api_keys.update().values(scopes="ingest journeys"))
+        newer = store_users.update().where(store_users.c.name == "ada")
+        connection.execute(newer.values(role="auditor"))
+    assert found(control, key).scopes == {Scope.INGEST}
+    assert [user.name for user in control.list_store_users()] == ["operator"]
 
 
 def test_a_lost_password_is_replaced(control: ControlData) -> None:

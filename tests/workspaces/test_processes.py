@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from headrace.runtime.clock import SystemClock
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.directory import LiveDirectory
+from headrace.workspaces.engine import make_engine
+from headrace.workspaces.migrate import NEWEST, version_of
+from tests.workspaces.test_migrate import bring_to
 from tests.workspaces.waiting import until
 
 OPEN = """
@@ -66,6 +69,19 @@ def test_the_first_open_may_be_several(url: str) -> None:
     assert {workspace.id for workspace in control.list_workspaces()} == set(made)
     assert len(made) == 5
     control.close()
+
+
+def test_an_older_database_may_be_opened_by_several(url: str) -> None:
+    """One brings it along, the others wait and find it done."""
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        bring_to(connection, "0001")
+    engine.dispose()
+    made = finish([start(MAKE_WORKSPACE, url, f"workspace {number}") for number in range(5)])
+    assert len(made) == 5
+    with engine.connect() as connection:
+        assert version_of(connection) == NEWEST
+    engine.dispose()
 
 
 def test_a_name_is_given_to_one_of_those_who_ask_at_once(url: str) -> None:
