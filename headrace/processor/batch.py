@@ -6,6 +6,7 @@ Owns the last word on every record: held already, rejected, a duplicate, or an e
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Set
+from datetime import datetime
 
 import msgspec
 
@@ -14,6 +15,7 @@ from headrace.processor.decode import glimpse
 from headrace.processor.ranges import Range
 from headrace.schemas.event_ids import request_of
 from headrace.schemas.outcomes import Rejected
+from headrace.schemas.records import FIRST_YEAR, LAST_YEAR
 from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
 
 
@@ -96,7 +98,7 @@ def _rejected_row(
         user_id=row.user_id if row else seen.get("user_id", ""),
         anonymous_id=row.anonymous_id if row else seen.get("anonymous_id", ""),
         timestamp=row.timestamp if row else None,
-        received_at=row.received_at if row else None,
+        received_at=row.received_at if row else _taken_at(record),
         properties_raw=row.properties_raw if row else b"",
         code=why.code.value,
         reason=why.reason,
@@ -104,3 +106,9 @@ def _rejected_row(
         schema=why.schema,
         raw=record.value,
     )
+
+
+def _taken_at(record: Record) -> datetime | None:
+    """When the log took it: all that is known of a record which cannot be read."""
+    is_known = FIRST_YEAR <= record.appended_at.year <= LAST_YEAR
+    return record.appended_at if is_known else None

@@ -18,6 +18,8 @@ from headrace.schemas.outcomes import Code, Rejected
 from headrace.schemas.records import (
     FIRST_YEAR,
     LAST_YEAR,
+    MAX_EVENT_CHARACTERS,
+    MAX_ID_CHARACTERS,
     MAX_PROPERTIES_BYTES,
     EventValue,
 )
@@ -62,18 +64,23 @@ def glimpse(value: bytes) -> dict[str, str]:
     return {name: text for name in _GLIMPSED if isinstance(text := found.get(name), str)}
 
 
+_LENGTHS: Final = {"workspace_id": MAX_ID_CHARACTERS, "event": MAX_EVENT_CHARACTERS}
 _GLIMPSED: Final = ("workspace_id", "event_id", "event", "user_id", "anonymous_id")
 
 
 def _is_ours(event: EventValue) -> bool:
-    # Everything at once, for every event: 0.4 µs where one question after the other took 0.6.
+    # Everything at once, for every event: 0.5 µs where one question after the other took 0.8.
     # msgspec gives this very UTC for `Z` and `+00:00`; DateTime64 ends in 2299.
     timestamp, received_at = event.timestamp, event.received_at
+    user_id, anonymous_id = event.user_id, event.anonymous_id
     return bool(
         len(event.event_id) == _ID_CHARACTERS
         and event.event_id.startswith(ID_PREFIX)
-        and event.workspace_id
-        and event.event
+        and 0 < len(event.workspace_id) <= MAX_ID_CHARACTERS
+        and 0 < len(event.event) <= MAX_EVENT_CHARACTERS
+        and (user_id or anonymous_id)
+        and (user_id is None or len(user_id) <= MAX_ID_CHARACTERS)
+        and (anonymous_id is None or len(anonymous_id) <= MAX_ID_CHARACTERS)
         and timestamp.tzinfo is UTC
         and FIRST_YEAR <= timestamp.year <= LAST_YEAR
         and received_at.tzinfo is UTC
@@ -85,10 +92,15 @@ def _is_ours(event: EventValue) -> bool:
 def _find_fault(event: EventValue) -> Rejected:
     if len(event.event_id) != _ID_CHARACTERS or not event.event_id.startswith(ID_PREFIX):
         return _unreadable("event_id is not evt_ and 26 characters", "$.event_id")
-    if not event.workspace_id:
-        return _unreadable("workspace_id is empty", "$.workspace_id")
-    if not event.event:
-        return _unreadable("event is empty", "$.event")
+    for name, most in _LENGTHS.items():
+        characters = len(getattr(event, name))
+        if not 0 < characters <= most:
+            return _unreadable(f"{name} has {characters} characters, not 1 to {most}", f"$.{name}")
+    if not (event.user_id or event.anonymous_id):
+        return _unreadable("neither user_id nor anonymous_id", "$.user_id")
+    for name in ("user_id", "anonymous_id"):
+        if len(getattr(event, name) or "") > MAX_ID_CHARACTERS:
+            return _unreadable(f"{name} is over {MAX_ID_CHARACTERS} characters", f"$.{name}")
     if memoryview(event.properties)[0] != _BRACE:
         return _unreadable("properties are not an object", "$.properties")
     name = "received_at" if _is_good_time(event.timestamp) else "timestamp"
