@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from headrace.eventlog.port import Assignment
+from headrace.processor.breaker import Breaker
 from headrace.processor.failpoints import FailPoint
 from headrace.processor.patience import Patience
+from headrace.processor.tracing import RangeTracer
 from headrace.runtime.clock import Clock
 from headrace.store.port import Store
 
@@ -19,3 +21,5 @@ class Parts(msgspec.Struct, frozen=True):
     clock: Clock
     patience: Patience
     fail_point: FailPoint
+    breaker: Breaker
+    tracer: RangeTracer | None

@@ -7,24 +7,36 @@ worker does is in `worker.py`; what makes a record settled once is in `settle.py
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from headrace.eventlog.port import Assignment, Membership
+from headrace.processor.breaker import Breaker, Tripped
 from headrace.processor.failpoints import FailPoint, pass_by
 from headrace.processor.parts import Parts
-from headrace.processor.patience import Backoff, Patience
+from headrace.processor.patience import Backoff, Patience, Waits
 from headrace.processor.ranges import Flush
+from headrace.processor.tracing import RangeTracer
 from headrace.processor.worker import Worker, pure_steps
 from headrace.runtime.clock import Clock
+from headrace.runtime.metrics import ASSIGNMENTS, ASSIGNMENTS_BEGUN, ASSIGNMENTS_ENDED
 from headrace.schemas.taxonomy import Taxonomy
 from headrace.store.port import Store
 
 _log = structlog.get_logger(__name__)
 
 
+STUCK_AFTER_SECONDS: Final = 15.0
+"""A step that takes longer waits for something: the process is not ready."""
+
+
 class Processor:
-    """Runs a worker for every partition that `membership` assigns to this process."""
+    """Runs a worker for every partition that `membership` assigns to this process.
+
+    `breaker` None never stops it, `tracer` None traces nothing.
+    """
 
     def __init__(
         self,
@@ -36,6 +48,8 @@ class Processor:
         *,
         fail_point: FailPoint = pass_by,
         backoff: Backoff | None = None,
+        breaker: Breaker | None = None,
+        tracer: RangeTracer | None = None,
     ) -> None:
         self._membership = membership
         self._store = store
@@ -43,7 +57,11 @@ class Processor:
         self._flush = flush or Flush()
         self._fail_point = fail_point
         self._backoff = backoff or Backoff()
+        self._breaker = breaker or Breaker(store)
+        self._tracer = tracer
         self._steps = pure_steps(schemas)
+        self._waits = Waits(clock)
+        self._held: set[int] = set()
         self._workers: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -52,8 +70,8 @@ class Processor:
         """Settle records until `stop`.
 
         Raises what ended a worker that had to end: `LookupError` if a partition's position is
-        not in its log, or a bug; and `Fenced` if another process has all there is to do. Every
-        worker has ended by then, and nothing is lost.
+        not in its log, `Tripped` if the breaker stopped it, or a bug; and `Fenced` if another
+        process has all there is to do. Every worker has ended by then, and nothing is lost.
         """
         try:
             async for assignment in self._membership.assignments():
@@ -72,18 +90,60 @@ class Processor:
         await asyncio.shield(self._stopping)
         await asyncio.gather(*self._workers)
 
+    def is_moving(self) -> bool:
+        """Whether no step of any worker has been waiting for log or store for too long."""
+        seconds, _ = self._waits.longest()
+        return seconds <= STUCK_AFTER_SECONDS
+
+    def is_whole(self) -> bool:
+        """Whether no worker has failed (a bug, a lost log, the breaker): then it is ending."""
+        return self._failure is None
+
+    def describe_wait(self) -> str:
+        """What has been waited for longest, for whoever asks why it does not move."""
+        seconds, wait = self._waits.longest()
+        if wait is None or seconds <= STUCK_AFTER_SECONDS:
+            return "nothing"
+        return f"partition {wait.partition}: {wait.step}, {seconds:.0f} s: {wait.trouble}"
+
+    def describe_partitions(self) -> str:
+        """Which partitions this process works on."""
+        return ", ".join(map(str, sorted(self._held))) or "none"
+
     async def _own(self, assignment: Assignment) -> None:
+        bind_contextvars(partition=assignment.partition)
+        self._held.add(assignment.partition)
+        ASSIGNMENTS_BEGUN.inc()
+        ASSIGNMENTS.inc()
+        how = "failed"
         try:
-            await self._work(assignment)
+            how = await self._work(assignment)
         except Exception as error:  # noqa: BLE001 - the loop counts, logs and decides: stop, loudly
-            _log.exception("a worker failed; stopping", partition=assignment.partition)
+            _tell(error)
             self._failure = self._failure or error
         finally:
+            ASSIGNMENTS.dec()
+            ASSIGNMENTS_ENDED.labels(how).inc()
+            self._held.discard(assignment.partition)
             await assignment.release()
         if self._failure is not None and self._stopping is None:
             self._stopping = asyncio.create_task(self._membership.stop())
 
-    async def _work(self, assignment: Assignment) -> None:
-        patience = Patience(assignment.revoked, self._backoff)
-        parts = Parts(assignment, self._store, self._clock, patience, self._fail_point)
-        await Worker(parts, self._steps, self._flush).run()
+    async def _work(self, assignment: Assignment) -> str:
+        parts = Parts(
+            assignment=assignment,
+            store=self._store,
+            clock=self._clock,
+            patience=Patience(assignment.revoked, self._backoff, self._waits, assignment.partition),
+            fail_point=self._fail_point,
+            breaker=self._breaker,
+            tracer=self._tracer,
+        )
+        return await Worker(parts, self._steps, self._flush).run()
+
+
+def _tell(error: Exception) -> None:
+    if isinstance(error, Tripped):
+        _log.error("the breaker stopped the processor", why=str(error))
+    else:
+        _log.exception("a worker failed; stopping")

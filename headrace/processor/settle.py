@@ -43,6 +43,7 @@ rejected row whose id is stored as replayed, so that even then the record counts
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -52,17 +53,13 @@ from headrace.processor.batch import Blocks, Suspects, make_blocks
 from headrace.processor.failpoints import Point
 from headrace.processor.links import Links
 from headrace.processor.marks import Marks
+from headrace.processor.measure import count_freshness, count_settled
 from headrace.processor.parts import Parts
 from headrace.processor.poison import find_poison
 from headrace.processor.ranges import Range
 from headrace.processor.takeover import Held, look
-from headrace.runtime.metrics import (
-    EVENT_TO_TABLE_SECONDS,
-    INSERT_ROWS,
-    INSERT_SECONDS,
-    RECORDS_REJECTED,
-    RECORDS_SETTLED,
-)
+from headrace.processor.tracing import describe, traces_of
+from headrace.runtime.metrics import BLOCK_SECONDS, COMMITS, INSERT_SECONDS
 from headrace.schemas.errors import Refused, Unavailable
 from headrace.schemas.event_ids import request_of
 from headrace.store.port import DuplicateRow, EventRow, LinkRow, RejectedRow
@@ -94,28 +91,36 @@ class Settler:
         self._store = parts.store
         self._marks = Marks(parts.store, parts.assignment.log_id, parts.assignment.partition)
         self._links = links
+        self._tries = 0
 
     async def settle(self, range_: Range) -> None:
-        """Write and commit a range; raises `Fenced` or `Revoked` if another owner shall."""
-        patience = self._parts.patience
-        began = self._parts.clock.monotonic()
+        """Write and commit a range.
+
+        Raises `Fenced` or `Revoked` if another owner shall, and `Tripped` if nobody must.
+        """
+        patience, clock = self._parts.patience, self._parts.clock
+        began, began_at = clock.monotonic(), clock.now()
+        self._tries = 0
         blocks = await patience.insist("write", lambda tries: self._write(range_, tries))
-        INSERT_SECONDS.observe(self._parts.clock.monotonic() - began)
+        INSERT_SECONDS.observe(clock.monotonic() - began)
         await self._parts.fail_point(Point.WRITTEN)
         done = Committed(range_.last + 1)
         await patience.insist("commit", lambda _: self._parts.assignment.commit(done))
-        _count(range_, blocks)
+        COMMITS.labels("settled").inc()
+        count_settled(range_, blocks, clock.now())
+        self._trace(range_, blocks, began_at)
         await self._parts.fail_point(Point.COMMITTED)
 
     async def _write(self, range_: Range, tries: int) -> Blocks:
         """One try; returns what all tries together made of the range, to be counted."""
+        self._tries = tries + 1
         now = await self._begin(range_, tries)
+        await self._demand_unbroken(now)
         now.suspects = await self._marks.look_up(range_)
         await self._parts.fail_point(Point.REMEMBERED)
         blocks = await self._insert_events(now)
         if blocks.events:
-            waited = self._parts.clock.now() - range_.records[0].appended_at
-            EVENT_TO_TABLE_SECONDS.observe(waited.total_seconds())
+            count_freshness(range_, blocks.events, self._parts.clock.now())
         await self._insert_others(now, blocks)
         await self._insert_links(now, blocks)
         return make_blocks(range_, range_.held or frozenset(), now.suspects) if tries else blocks
@@ -152,9 +157,11 @@ class Settler:
             return True
         await self._demand_ours(now)
         try:
-            await self._store.insert_events(events, token=token)
+            with BLOCK_SECONDS.labels("events").time():
+                await self._store.insert_events(events, token=token)
         except Refused as refusal:
             await self._find_poison(now.range_, events, refusal)
+            await self._demand_unbroken(now)
             return False
         await self._parts.fail_point(Point.EVENTS_INSERTED)
         return True
@@ -175,13 +182,15 @@ class Settler:
         if rejected:
             await self._demand_ours(now)
             token = now.range_.token_of("rejected", _positions(rejected))
-            await self._store.insert_rejected(rejected, token=token)
+            with BLOCK_SECONDS.labels("rejected").time():
+                await self._store.insert_rejected(rejected, token=token)
             await self._parts.fail_point(Point.REJECTED_INSERTED)
         duplicates = [row for row in blocks.duplicates if row.place.position not in now.seen]
         if duplicates:
             await self._demand_ours(now)
             token = now.range_.token_of("duplicates", _positions(duplicates))
-            await self._store.insert_duplicates(duplicates, token=token)
+            with BLOCK_SECONDS.labels("duplicates").time():
+                await self._store.insert_duplicates(duplicates, token=token)
             await self._parts.fail_point(Point.DUPLICATES_INSERTED)
 
     async def _insert_links(self, now: _Try, blocks: Blocks) -> None:
@@ -190,8 +199,9 @@ class Settler:
         links = self._links.choose(await self._links_of_stored(now, blocks))
         if links:
             await self._demand_ours(now)
-            await self._store.insert_links(links, token=now.range_.token)
-            await self._store.refresh_identities()
+            with BLOCK_SECONDS.labels("links").time():
+                await self._store.insert_links(links, token=now.range_.token)
+                await self._store.refresh_identities()
             self._links.note(links)
             await self._parts.fail_point(Point.LINKS_INSERTED)
 
@@ -234,16 +244,19 @@ class Settler:
     async def _announce(self, range_: Range) -> None:
         """Raises `Fenced` if the partition has another owner by now."""
         await self._parts.assignment.commit(Committed(range_.first, range_.last))
+        COMMITS.labels("announced").inc()
+
+    async def _demand_unbroken(self, now: _Try) -> None:
+        """Raises `Tripped` if this range would add to what looks like a mistake of ours."""
+        patience, clock = self._parts.patience, self._parts.clock
+        await self._parts.breaker.demand(now.range_, now.held, clock.monotonic(), patience.pause)
+
+    def _trace(self, range_: Range, blocks: Blocks, began: datetime) -> None:
+        tracer = self._parts.tracer
+        if tracer is not None and (traces := traces_of(range_, tracer)):
+            now = self._parts.clock.now()
+            tracer.note(describe(range_, blocks, self._tries, began, now), traces)
 
 
 def _positions(rows: Iterable[EventRow | RejectedRow | DuplicateRow]) -> list[int]:
     return [row.place.position for row in rows]
-
-
-def _count(range_: Range, blocks: Blocks) -> None:
-    INSERT_ROWS.observe(len(range_.records))
-    RECORDS_SETTLED.labels("stored").inc(len(blocks.events))
-    RECORDS_SETTLED.labels("rejected").inc(len(blocks.rejected))
-    RECORDS_SETTLED.labels("duplicate").inc(len(blocks.duplicates))
-    for row in blocks.rejected:
-        RECORDS_REJECTED.labels(row.code).inc()

@@ -9,17 +9,17 @@ earlier range is settled, never before.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Final
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from headrace.eventlog.port import Record
 from headrace.processor.decode import decode
 from headrace.processor.failpoints import Point
 from headrace.processor.identify import identify
+from headrace.processor.lag import Lag
 from headrace.processor.links import Links
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Revoked
@@ -27,8 +27,7 @@ from headrace.processor.ranges import Flush, Range, number, read_exactly, read_r
 from headrace.processor.settle import Settler
 from headrace.processor.takeover import Held, Start, find_start
 from headrace.processor.validate import validate_against
-from headrace.runtime.metrics import LAG_RECORDS, LAG_SECONDS
-from headrace.schemas.errors import Fenced, Unavailable
+from headrace.schemas.errors import Fenced
 from headrace.schemas.taxonomy import Taxonomy
 
 Step = Callable[[Range], None]
@@ -53,26 +52,29 @@ class Worker:
         self._steps = [*steps, self._links.find]
         self._flush = flush
         self._is_ending = False
-        self._oldest: datetime | None = None
-        LAG_SECONDS.labels(self._assignment.partition).set_function(self._lag_seconds)
+        self._lag = Lag(parts.assignment, parts.clock)
 
-    async def run(self) -> None:
-        """Returns when the partition was revoked or has another owner.
+    async def run(self) -> str:
+        """Returns how it ended when the partition was `revoked`, or has another owner (`fenced`).
 
-        Raises `LookupError` if the log does not hold what was committed.
+        Raises `LookupError` if the log does not hold what was committed, and `Tripped`.
         """
+        watching = asyncio.create_task(self._lag.watch())
         try:
             await self._settle_all()
         except Revoked:
             pass
         except Fenced as fenced:
             _log.warning("another owner has the partition", error=str(fenced))
+            return "fenced"
         finally:
-            self._oldest = None
-            LAG_RECORDS.labels(self._assignment.partition).set(0)
+            self._lag.end()
+            await watching
+        return "revoked"
 
     async def _settle_all(self) -> None:
         start = await self._take_over()
+        self._lag.start_at(start.position)
         held = Held(self._parts.store, self._assignment, start.look_until)
         settler = Settler(self._parts, held, self._links)
         coming = asyncio.create_task(self._prepare(start.position, start.pending_to))
@@ -80,9 +82,10 @@ class Worker:
             while (range_ := await coming) is not None:
                 await self._parts.fail_point(Point.PREPARED)
                 coming = asyncio.create_task(self._prepare(range_.last + 1))
-                self._oldest = range_.records[0].appended_at
-                await settler.settle(range_)
-                await self._measure(range_.last + 1)
+                self._lag.begin(range_)
+                with bound_contextvars(range=f"{range_.first}-{range_.last}"):
+                    await settler.settle(range_)
+                self._lag.settle(range_)
         finally:
             # Waited for, not cancelled: after `release` nothing may still read.
             self._is_ending = True
@@ -94,7 +97,6 @@ class Worker:
         )
         _log.info(
             "partition taken over",
-            partition=self._assignment.partition,
             position=start.position,
             repeats_to=start.pending_to,
         )
@@ -132,15 +134,3 @@ class Worker:
     def _run_all(self, range_: Range) -> None:
         for step in self._steps:
             step(range_)
-
-    async def _measure(self, settled_to: int) -> None:
-        self._oldest = None
-        with contextlib.suppress(Unavailable):
-            _, end = await self._assignment.ends()
-            LAG_RECORDS.labels(self._assignment.partition).set(end - settled_to)
-
-    def _lag_seconds(self) -> float:
-        """Age of the range being written: asked for at every scrape, so a stuck one grows."""
-        if self._oldest is None:
-            return 0.0
-        return (self._parts.clock.now() - self._oldest).total_seconds()

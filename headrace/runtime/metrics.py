@@ -13,6 +13,20 @@ from prometheus_client import Counter, Gauge, Histogram
 _LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS: Final = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
 
+
+class WeightedHistogram(Histogram):
+    """A histogram in which one observation may stand for many: 50,000 events are looked at one
+    by one in 0.1 s, and a hundred of them say the same."""
+
+    def observe_many(self, amount: float, count: float) -> None:
+        """As `observe(amount)`, so many times."""
+        self._sum.inc(amount * count)
+        for bound, bucket in zip(self._upper_bounds, self._buckets, strict=True):
+            if amount <= bound:
+                bucket.inc(count)
+                return
+
+
 # collector
 REQUESTS: Final = Counter(
     "headrace_requests", "Requests answered, by endpoint and status.", ["endpoint", "status"]
@@ -73,18 +87,45 @@ RECORDS_REJECTED: Final = Counter(
     "headrace_records_rejected", "Records rejected by the processor, by code.", ["code"]
 )
 INSERT_SECONDS: Final = Histogram(
-    "headrace_insert_seconds", "One range: links to events.", buckets=_LATENCY
+    "headrace_insert_seconds", "One range: announced to links, waits included.", buckets=_LATENCY
 )
 INSERT_ROWS: Final = Histogram("headrace_insert_rows", "Records per range.", buckets=_ROWS)
-INSERT_RETRIES: Final = Counter(
-    "headrace_insert_retries", "Waits for the store, by kind of trouble.", ["kind"]
+BLOCK_SECONDS: Final = Histogram(
+    "headrace_block_seconds",
+    "One block on its way into the store, by table: events, rejected, duplicates, links.",
+    ["table"],
+    buckets=_LATENCY,
+)
+RETRIES: Final = Counter(
+    "headrace_retries",
+    "Waits for log or store, by step (take over, read, write, commit) and kind of trouble.",
+    ["step", "kind"],
+)
+COMMITS: Final = Counter(
+    "headrace_commits", "Positions committed: announced (a range is begun), settled.", ["kind"]
 )
 LAG_RECORDS: Final = Gauge("headrace_lag_records", "Records not settled yet.", ["partition"])
 LAG_SECONDS: Final = Gauge(
     "headrace_lag_seconds", "Age of the oldest record not settled yet.", ["partition"]
 )
-EVENT_TO_TABLE_SECONDS: Final = Histogram(
-    "headrace_event_to_table_seconds", "Receipt to row, of the oldest in a range.", buckets=_LATENCY
+EVENT_TO_TABLE_SECONDS: Final = WeightedHistogram(
+    "headrace_event_to_table_seconds", "Receipt to row, of every event stored.", buckets=_LATENCY
+)
+SETTLED_AT: Final = Gauge(
+    "headrace_settled_timestamp_seconds", "When a range was settled last, in Unix time."
+)
+ASSIGNMENTS: Final = Gauge("headrace_assignments", "Partitions this process works on now.")
+ASSIGNMENTS_BEGUN: Final = Counter(
+    "headrace_assignments_begun", "Partitions given to this process: moves with every rebalance."
+)
+ASSIGNMENTS_ENDED: Final = Counter(
+    "headrace_assignments_ended", "Partitions given up: revoked, fenced, failed.", ["how"]
+)
+BREAKER_TRIPPED: Final = Gauge(
+    "headrace_breaker_tripped", "1 from when the breaker stopped this process to its end."
+)
+BREAKER_SHARE: Final = Gauge(
+    "headrace_breaker_share", "Share of a minute's records with one reason, when looked at last."
 )
 
 # store
@@ -96,4 +137,11 @@ STORE_QUERIES: Final = Counter(
 STORE_RUNNING: Final = Gauge("headrace_store_running", "Queries running right now.", ["role"])
 
 # every process
-BUILD: Final = Gauge("headrace_build", "Always 1; the version is in the label.", ["version"])
+READY: Final = Gauge(
+    "headrace_ready", "What `/readyz` says: 1 or 0, by check and for `all` together.", ["check"]
+)
+BUILD: Final = Gauge(
+    "headrace_build",
+    "Always 1; what runs on what is in the labels.",
+    ["version", "python", "log", "store", "keys", "control"],
+)

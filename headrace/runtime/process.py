@@ -25,7 +25,7 @@ from headrace.runtime.home import Home, Lock, in_use, open_home
 from headrace.runtime.logging import configure_logging
 from headrace.runtime.metrics import BUILD
 from headrace.runtime.settings import Settings
-from headrace.runtime.version import headrace_version
+from headrace.runtime.version import describe_build, headrace_version
 from headrace.schemas.errors import HeadraceError
 
 LIFELINE_SECONDS: Final = 1.5
@@ -111,7 +111,7 @@ def _run(
     if lock is None and is_alone:
         raise in_use(home, home.process_lock(name))
 
-    BUILD.labels(version=headrace_version()).set(1)
+    BUILD.labels(**describe_build(settings)).set(1)
 
     async def live() -> None:
         stop = ending.attach(asyncio.get_running_loop(), supervised=supervised)

@@ -7,12 +7,14 @@ always be stored, whatever the client sent.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 MAX_VALUE_CHARACTERS: Final = 80
 MAX_PATH_CHARACTERS: Final = 300
 _LISTED: Final = 10
+_INDEX: Final = re.compile(r"\[\d+\]")
 
 
 def explain(rule: str | None, definition: Any, value: Any) -> str:
@@ -41,6 +43,11 @@ def shorten(text: str, characters: int) -> str:
     if len(text) > characters:
         text = text[: characters - 3] + "..."
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def without_indexes(path: str) -> str:
+    """`$.properties.items[3].price` as `$.properties.items[].price`: what many events share."""
+    return _INDEX.sub("[]", path)
 
 
 def _as_json(value: Any) -> str:

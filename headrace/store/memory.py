@@ -8,21 +8,25 @@ views are tested against.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from headrace.runtime.clock import Clock
 from headrace.schemas.errors import HeadraceError, Refused, Unavailable
 from headrace.schemas.event_ids import request_of
+from headrace.schemas.reasons import without_indexes
 from headrace.store.port import (
     DuplicateRow,
     EventRow,
     LinkRow,
     MarkedRequest,
+    Outcomes,
     Place,
+    Reason,
     RejectedRow,
+    Sent,
 )
 
 LINKS_PER_USER: Final = 500
@@ -170,6 +174,25 @@ class MemoryStore:
         with _Call(self, "check_events"):
             self._refuse(rows)
 
+    async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
+        with _Call(self, "count_outcomes"):
+            rejected = Counter(map(_reason, _received(self.rejected, since, until)))
+            stored = sum(1 for _ in _received(self.events, since, until))
+            return Outcomes(stored + rejected.total(), rejected)
+
+    async def count_senders(
+        self, reason: Reason, event: str, since: datetime, until: datetime
+    ) -> dict[str, Sent]:
+        with _Call(self, "count_senders"):
+            found: defaultdict[str, Sent] = defaultdict(Sent)
+            for row in _received(self.events, since, until):
+                if event in ("", row.event):
+                    found[row.workspace_id].stored += 1
+            for rejected in _received(self.rejected, since, until):
+                if event in ("", rejected.event) and _reason(rejected) == reason:
+                    found[rejected.workspace_id].rejected += 1
+            return dict(found)
+
     async def refresh_identities(self) -> None:
         with _Call(self, "refresh_identities"):
             self.count_identities()
@@ -197,6 +220,17 @@ class MemoryStore:
 
 
 _TABLES: Final = ("events", "rejected", "duplicates")
+_Row = TypeVar("_Row", EventRow, RejectedRow)
+
+
+def _received(rows: Iterable[_Row], since: datetime, until: datetime) -> Iterator[_Row]:
+    for row in rows:
+        if row.received_at is not None and since <= row.received_at < until:
+            yield row
+
+
+def _reason(row: RejectedRow) -> Reason:
+    return Reason(row.code, row.schema, without_indexes(row.path))
 
 
 class _Call:

@@ -10,7 +10,7 @@ too many parts: not done) or `Refused` (the data cannot be stored as it is; not 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -49,8 +49,9 @@ class EventRow(msgspec.Struct, frozen=True, gc=False):
 class RejectedRow(msgspec.Struct, frozen=True, gc=False):
     """A row of `rejected_events`: what could be read of the event, why not, and its bytes.
 
-    `raw` is the record's value as it lies in the log. `timestamp` and `received_at` are None
-    where the record could not be read.
+    `raw` is the record's value as it lies in the log. Where the record could not be read
+    `timestamp` is None, and `received_at` is when the log took it (None if that is no time that
+    the column holds).
     """
 
     place: Place
@@ -99,6 +100,29 @@ class MarkedRequest(msgspec.Struct, frozen=True, gc=False):
     appended_at: datetime
 
 
+class Reason(msgspec.Struct, frozen=True, order=True):
+    """Why events were rejected, as far as they have it in common: a path says `[]` for any index
+    of an array."""
+
+    code: str
+    schema: str
+    path: str
+
+
+class Outcomes(msgspec.Struct, frozen=True):
+    """How many records became rows of `events` or `rejected_events`, and the latter by reason."""
+
+    settled: int
+    rejected: Mapping[Reason, int]
+
+
+class Sent(msgspec.Struct):
+    """What became of one workspace's events."""
+
+    stored: int = 0
+    rejected: int = 0
+
+
 class Store(Protocol):
     """One object per process; methods may be called concurrently for different partitions."""
 
@@ -145,6 +169,17 @@ class Store(Protocol):
 
     async def check_events(self, rows: Sequence[EventRow]) -> None:
         """Raises what `insert_events` would raise for these rows, and stores nothing."""
+        ...
+
+    async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
+        """Of all logs' records received in `[since, until)`. A row written twice may count so."""
+        ...
+
+    async def count_senders(
+        self, reason: Reason, event: str, since: datetime, until: datetime
+    ) -> dict[str, Sent]:
+        """By workspace: events received in `[since, until)`, stored or rejected for `reason`; of
+        this name, unless it is empty."""
         ...
 
     async def refresh_identities(self) -> None:

@@ -10,10 +10,18 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from headrace.processor.patience import Backoff, Patience, Revoked
+from headrace.processor.patience import Backoff, Patience, Revoked, Waits
+from headrace.runtime.clock import ManualClock
 from headrace.schemas.errors import HeadraceError, Overloaded, Refused, Unavailable
 
 AT_ONCE = Backoff(first_seconds=0.0)
+
+
+def patient(
+    backoff: Backoff, revoked: asyncio.Event | None = None, waits: Waits | None = None
+) -> Patience:
+    """A worker's patience, of partition 3."""
+    return Patience(revoked or asyncio.Event(), backoff, waits or Waits(ManualClock()), 3)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +50,7 @@ async def test_it_tries_until_it_succeeds(error: HeadraceError) -> None:
             raise error
         return "done"
 
-    patience = Patience(asyncio.Event(), AT_ONCE)
+    patience = patient(AT_ONCE)
     assert await patience.insist("try", attempt) == "done"
     assert told == list(range(10))
 
@@ -66,7 +74,7 @@ async def test_an_episode_is_logged_once_and_its_end(
             raise error
 
     with capture_logs() as logs:
-        await Patience(asyncio.Event(), AT_ONCE).insist("try", attempt)
+        await patient(AT_ONCE).insist("try", attempt)
     assert [line["log_level"] for line in logs] == levels
 
 
@@ -77,7 +85,7 @@ async def test_other_errors_are_not_waited_out() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await Patience(asyncio.Event(), AT_ONCE).insist("try", attempt)
+        await patient(AT_ONCE).insist("try", attempt)
 
 
 async def test_a_revocation_ends_the_longest_wait() -> None:
@@ -90,9 +98,31 @@ async def test_a_revocation_ends_the_longest_wait() -> None:
         asyncio.get_running_loop().call_soon(revoked.set)
         raise Unavailable("gone")
 
-    patience = Patience(revoked, Backoff(3600, 3600))
+    patience = patient(Backoff(3600, 3600), revoked)
     with pytest.raises(Revoked):
         await patience.insist("try", attempt)
     with pytest.raises(Revoked):
         await patience.insist("try", attempt)
     assert tried == [0]
+
+
+async def test_what_is_waited_for_can_be_seen() -> None:
+    """Since when, of which partition, and what trouble the last try had; then it is gone."""
+    clock = ManualClock()
+    waits = Waits(clock)
+    seen = []
+
+    async def attempt(tries: int) -> None:
+        clock.advance(10)
+        seconds, wait = waits.longest()
+        assert wait is not None
+        seen.append((seconds, wait.partition, wait.step, wait.trouble))
+        if tries == 0:
+            raise Unavailable("the store is away")
+
+    await patient(AT_ONCE, waits=waits).insist("write", attempt)
+    assert seen == [
+        (10.0, 3, "write", "no answer yet"),
+        (20.0, 3, "write", "the store is away"),
+    ]
+    assert waits.longest() == (0.0, None)

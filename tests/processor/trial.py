@@ -22,11 +22,13 @@ import structlog
 
 from headrace.eventlog.memory import MemoryLog, MemoryMembership
 from headrace.eventlog.port import Batch, Committed, NewRecord
+from headrace.processor.breaker import Breaker
 from headrace.processor.failpoints import FailPoint, Point, pass_by
 from headrace.processor.links import find_link
 from headrace.processor.patience import Backoff
 from headrace.processor.processor import Processor
 from headrace.processor.ranges import Flush
+from headrace.processor.tracing import RangeTracer
 from headrace.runtime.clock import ManualClock
 from headrace.schemas.records import MARK_RETRY, EventValue, Header
 from headrace.schemas.taxonomy import Compiled, Taxonomy
@@ -133,6 +135,8 @@ class Trial:
             self.clock, window=window, refuses=lambda row: row.properties_raw == POISON
         )
         self.backoff = BACKOFF
+        self.breaker: Breaker | None = None
+        self.tracer: RangeTracer | None = None
         self.flush = Flush(rows=rows, seconds=0.0, poll_seconds=0.001)
         self.appended: dict[Place, bytes] = {}
         self._ids = 0
@@ -220,6 +224,8 @@ class Trial:
             self.flush,
             fail_point=fail_point,
             backoff=self.backoff,
+            breaker=self.breaker,
+            tracer=self.tracer,
         )
 
     async def run_until_crash(self, schemas: Taxonomy = NORMAL, *, at: Point, nth: int = 1) -> bool:
