@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import msgspec
 import structlog
@@ -89,8 +88,8 @@ class KeptSnapshot:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{uuid4().hex}")  # several processes share a HOME
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")  # several processes share a HOME
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -29,12 +29,18 @@ for _ in range(int(sys.argv[2])):
     print(control.create_key(workspace))
 """
 )
-NOTE_LOG = OPEN + "print(control.note_log('a' * 32, sys.argv[2], 12).name)"
-CLAIM = (
+WAIT = (
     OPEN
     + """
-from headrace.workspaces.errors import Taken
+print("ready", flush=True)
 sys.stdin.readline()
+"""
+)
+NOTE_LOG = WAIT + "print(control.note_log('a' * 32, sys.argv[2], 12).name)"
+CLAIM = (
+    WAIT
+    + """
+from headrace.workspaces.errors import Taken
 try:
     print(control.create_workspace("Shop").id)
 except Taken as error:
@@ -53,10 +59,23 @@ def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def together(program: str, *arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
+    """One process for each row of arguments, let go when all are ready."""
+    processes = [start(program, *row) for row in arguments]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return processes
+
+
 def finish(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
     lines: list[str] = []
     for process in processes:
-        out, _ = process.communicate("\n", timeout=120)
+        out, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         lines += out.split()
     return lines
@@ -87,7 +106,7 @@ def test_an_older_database_may_be_opened_by_several(url: str) -> None:
 def test_a_name_is_given_to_one_of_those_who_ask_at_once(url: str) -> None:
     """The others are told that it is taken, whoever was first."""
     ControlData.open(url).close()
-    said = finish([start(CLAIM, url) for _ in range(5)])
+    said = finish(together(CLAIM, *[[url]] * 5))
     assert said.count("taken") == 4
     control = ControlData.open(url)
     assert [workspace.id for workspace in control.list_workspaces()] == sorted(said)[-1:]
@@ -96,7 +115,7 @@ def test_a_name_is_given_to_one_of_those_who_ask_at_once(url: str) -> None:
 
 def test_a_log_seen_by_several_at_once_is_noted_once(url: str) -> None:
     """The first to see it decides; the others find what it noted."""
-    said = finish([start(NOTE_LOG, url, f"name-{number}") for number in range(5)])
+    said = finish(together(NOTE_LOG, *([url, f"name-{number}"] for number in range(5))))
     control = ControlData.open(url)
     assert [log.name for log in control.list_logs()] == [said[0]]
     assert len(set(said)) == 1
