@@ -19,9 +19,9 @@ from headrace.collector.docs import docs_page, openapi_json, pointer
 from headrace.collector.event_ids import UlidMaker
 from headrace.collector.events import BatchEndpoint, EventEndpoint
 from headrace.collector.gate import Gate, LocalGate
-from headrace.collector.health import Checks, livez, metrics, readyz
+from headrace.collector.health import Checks, Remarks, livez, metrics, readyz
 from headrace.collector.intake import Shared
-from headrace.collector.observing import excused, identified, observed
+from headrace.collector.observing import RequestTracer, excused, identified, observed, traced
 from headrace.collector.replay import ReplayEndpoint
 from headrace.collector.requests import ClientGone, Handler, Incoming, networks
 from headrace.collector.routing import Route, router
@@ -34,7 +34,8 @@ from headrace.workspaces.port import Directory
 class CollectorParts(msgspec.Struct, frozen=True, kw_only=True):
     """What a collector is made of. `gate` None means limits and keys are this machine's alone.
 
-    `checks` are asked by `/readyz` beside the log; they must not block.
+    `checks` are asked by `/readyz` beside the log, `remarks` are shown there; they must not
+    block. Without a `tracer` nothing is traced.
     """
 
     log: Appender
@@ -46,19 +47,22 @@ class CollectorParts(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Sequence[str] = ("*",)
     trusted_proxies: Sequence[str] = ()
     checks: Checks = {}
+    remarks: Remarks = {}
+    tracer: RequestTracer | None = None
 
 
 def build_app(parts: CollectorParts) -> ASGIApp:
     """The application; nothing runs before its first request."""
     tallies = Tallies()
     shared = _shared(parts, tallies)
+    checks = {"log_writable": parts.log.is_writable, **parts.checks}
     routes = [
         Route("POST", EventEndpoint.name, EventEndpoint(shared).answer),
         Route("POST", BatchEndpoint.name, BatchEndpoint(shared).answer),
         Route("POST", ReplayEndpoint.name, ReplayEndpoint(shared).answer),
         Route("GET", "/livez", livez),
-        Route("GET", "/readyz", readyz({"log_writable": parts.log.is_writable, **parts.checks})),
-        Route("GET", "/metrics", metrics(tallies)),
+        Route("GET", "/readyz", readyz(checks, parts.remarks)),
+        Route("GET", "/metrics", metrics(tallies, checks)),
         Route("GET", "/openapi.json", openapi_json),
         Route("GET", "/docs", docs_page),
         Route("GET", "/", pointer),
@@ -66,6 +70,7 @@ def build_app(parts: CollectorParts) -> ASGIApp:
     middleware = [
         observed(parts.clock, tallies, [route.path for route in routes]),
         identified,
+        *([traced(parts.tracer)] if parts.tracer else []),
         cors(parts.cors_origins),
         excused,
     ]

@@ -1,6 +1,8 @@
-"""What surrounds every request: its id, its metrics, and the answer to refusals and faults.
+"""What surrounds every request: its id, its metrics, its trace, and the answer to refusals and
+faults.
 
-Nothing is logged per request above DEBUG, except a fault of ours.
+Nothing is logged per request above DEBUG, except a fault of ours. Whatever is logged while a
+request is answered carries its id, and its trace if it has one.
 """
 
 from __future__ import annotations
@@ -8,18 +10,23 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from headrace.collector.answers import BROKEN, Answer, Refusal
 from headrace.collector.requests import ClientGone, Handler, Incoming, Middleware
 from headrace.collector.tallies import Tallies
 from headrace.runtime.clock import Clock
 from headrace.runtime.metrics import REQUEST_SECONDS, REQUESTS
+from headrace.schemas.records import Header
 
 _TAKEN_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACE_ID: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-")
+_TRACEPARENT: Final = Header.TRACEPARENT.encode()
 _OTHER: Final = "other"
 
 log = structlog.get_logger(__name__)
@@ -47,6 +54,51 @@ def observed(clock: Clock, tallies: Tallies, paths: Collection[str]) -> Middlewa
     return around
 
 
+class RequestSpan(Protocol):
+    """A request that is recorded in a trace, until it is answered."""
+
+    @property
+    def traceparent(self) -> bytes:
+        """What follows from the request names this as its parent (W3C Trace Context)."""
+        ...
+
+    def end(self, status: int | None) -> None:
+        """It was answered with this status, or not at all (the client is gone, or a fault)."""
+        ...
+
+
+class RequestTracer(Protocol):
+    """Records some requests in traces (`runtime/tracing.py`). Neither blocks nor raises."""
+
+    def begin(self, request: Incoming) -> RequestSpan | None:
+        """Part of the trace that its `traceparent` names, or of a new one; None if that trace is
+        not recorded."""
+        ...
+
+
+def traced(tracer: RequestTracer) -> Middleware:
+    """Records requests with events, and has their records carry on the trace."""
+
+    def around(handler: Handler) -> Handler:
+        async def answer(request: Incoming) -> Answer:
+            span = tracer.begin(request) if request.method == "POST" else None
+            if span is None:
+                return await handler(request)
+            request.headers[_TRACEPARENT] = span.traceparent
+            status: int | None = None
+            try:
+                with _logged_trace(span.traceparent):
+                    answer = await handler(request)
+                status = answer.status
+            finally:
+                span.end(status)
+            return answer
+
+        return answer
+
+    return around
+
+
 def identified(handler: Handler) -> Handler:
     """Gives every request an id, the client's own if it sent a good one, and says it."""
     process = secrets.token_hex(6).encode()
@@ -58,9 +110,19 @@ def identified(handler: Handler) -> Handler:
             given = b"%s-%d" % (process, next(numbers))
         request.id = given
         request.answer_headers.append((b"x-request-id", given))
-        return await handler(request)
+        bind_contextvars(request_id=given.decode())
+        trace = request.headers.get(_TRACEPARENT)
+        if trace is None:
+            return await handler(request)
+        with _logged_trace(trace):
+            return await handler(request)
 
     return answer
+
+
+def _logged_trace(traceparent: bytes) -> AbstractContextManager[None]:
+    found = _TRACE_ID.match(traceparent)
+    return bound_contextvars(trace_id=found[1].decode()) if found else nullcontext()
 
 
 def excused(handler: Handler) -> Handler:
@@ -74,9 +136,8 @@ def excused(handler: Handler) -> Handler:
         except ClientGone:
             raise
         except Exception:
-            request_id = request.id.decode()
-            log.exception("a request failed", path=request.path, request_id=request_id)
-            message = f"a fault of ours; the log has its details under {request_id}"
+            log.exception("a request failed", path=request.path)
+            message = f"a fault of ours; the log has its details under {request.id.decode()}"
             return Refusal(BROKEN, message).answer()
 
     return answer

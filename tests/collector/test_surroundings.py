@@ -7,9 +7,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from headrace.collector.answers import PROBLEMS
 from headrace.collector.openapi import describe
+from headrace.collector.requests import Incoming
+from headrace.schemas.errors import Unavailable
 from tests.collector.trial import BATCH, GOOD, ONE, Trial
 
 PAGE = "https://shop.example"
@@ -74,6 +78,119 @@ async def test_live_and_ready() -> None:
         assert answer.status_code == 503
         assert answer.json()["checks"]["snapshot_loaded"] is False
         assert (await client.get("/livez")).status_code == 200
+
+
+async def test_what_may_be_away_is_told_and_asks_nobody_to_leave() -> None:
+    """A remark is shown beside the checks, and makes nothing ready or not."""
+    writable = True
+    trial = Trial(
+        checks={"snapshot_loaded": lambda: writable},
+        remarks={"redis": lambda: "down for 12 s; each collector counts for itself"},
+    )
+    async with trial.client() as client:
+        assert (await client.get("/readyz")).json() == {"status": "ok"}
+        verbose = await client.get("/readyz?verbose")
+        assert verbose.status_code == 200
+        told = {"redis": "down for 12 s; each collector counts for itself"}
+        assert verbose.json()["remarks"] == told
+        writable = False
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["remarks"]) == (503, told)
+
+
+async def test_readiness_is_a_metric_as_well() -> None:
+    """By check and for all together, as of the moment when somebody looks."""
+    loaded = True
+    trial = Trial(checks={"snapshot_loaded": lambda: loaded})
+    async with trial.client() as client:
+        text = (await client.get("/metrics")).text
+        assert 'headrace_ready{check="snapshot_loaded"} 1.0' in text
+        assert 'headrace_ready{check="all"} 1.0' in text
+        loaded = False
+        text = (await client.get("/metrics")).text
+        assert 'headrace_ready{check="snapshot_loaded"} 0.0' in text
+        assert 'headrace_ready{check="log_writable"} 1.0' in text
+        assert 'headrace_ready{check="all"} 0.0' in text
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+SPAN = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+class Tracer:
+    """Records every request as one span, or none."""
+
+    def __init__(self, *, records: bool = True) -> None:
+        self.records = records
+        self.seen: list[tuple[str, int | None]] = []
+
+    def begin(self, request: Incoming) -> Tracer | None:
+        self.path = request.path
+        return self if self.records else None
+
+    @property
+    def traceparent(self) -> bytes:
+        return SPAN.encode()
+
+    def end(self, status: int | None) -> None:
+        self.seen.append((self.path, status))
+
+
+def record_headers(trial: Trial) -> list[dict[str, bytes]]:
+    return [dict(record.headers) for record in trial.log.records()]
+
+
+async def test_records_carry_on_the_trace_of_their_request() -> None:
+    """The collector's own span is what follows from; the caller's is its parent."""
+    trial = Trial(tracer=Tracer())
+    await trial.send(GOOD, ONE, traceparent=PARENT)
+    await trial.send(GOOD, ONE)
+    assert record_headers(trial) == [{"traceparent": SPAN.encode()}] * 2
+
+
+async def test_a_trace_that_is_not_recorded_costs_the_log_nothing() -> None:
+    """Only what the caller sent is passed on."""
+    trial = Trial(tracer=Tracer(records=False))
+    await trial.send(GOOD, ONE, traceparent=PARENT)
+    await trial.send(GOOD, ONE)
+    assert record_headers(trial) == [{"traceparent": PARENT.encode()}, {}]
+
+
+async def test_spans_end_with_the_answer() -> None:
+    """Refusals and faults of ours have a status too; who looks at health is not traced."""
+    tracer = Tracer()
+    trial = Trial(tracer=tracer)
+    await trial.send(GOOD, ONE)
+    await trial.send(b"junk", ONE)
+    await trial.send(GOOD, ONE, key="hrk_wrong")
+    trial.log.fail_appends(Unavailable("gone"))
+    await trial.send(GOOD, ONE)
+    async with trial.client() as client:
+        await client.get("/readyz")
+    assert tracer.seen == [(ONE, 200), (ONE, 400), (ONE, 401), (ONE, 503)]
+
+
+async def test_what_is_logged_meanwhile_carries_request_and_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody who has an answer's id finds every line about it."""
+    trial = Trial()
+    monkeypatch.setattr(trial.log, "append_error", RuntimeError("a bug"))
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        answer = await trial.send(GOOD, ONE, traceparent=PARENT, x_request_id="mine")
+        other = await trial.send(GOOD, ONE)
+    assert answer.status_code == other.status_code == 500
+    assert (lines[0]["request_id"], lines[0]["trace_id"]) == ("mine", TRACE)
+    assert lines[1]["request_id"] == other.headers["x-request-id"]
+    assert "trace_id" not in lines[1]
+
+
+async def test_a_header_that_is_no_trace_is_none(trial: Trial) -> None:
+    """Whatever a client calls so."""
+    for header in ("", "x" * 55, "00-" + "Z" * 52):
+        answer = await trial.send(GOOD, ONE, traceparent=header)
+        assert answer.status_code == 200
 
 
 async def test_metrics_have_bounded_labels(trial: Trial) -> None:
