@@ -1,0 +1,71 @@
+"""Programs that check what `deploy/` holds, where a machine has them.
+
+Owns how they are found and run. A missing one leaves its test out with a word, as a missing server
+does; in CI it is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.services.missing import leave_out
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+DEPLOY: Final = ROOT / "deploy"
+
+
+def find_or_none(tool: str) -> str | None:
+    """The path of a program that another can stand in for."""
+    return shutil.which(tool)
+
+
+def find(tool: str, how: str) -> str:
+    """The path of a program; leaves the test out without it."""
+    return find_or_none(tool) or leave_out(tool, how)
+
+
+def promtool() -> str:
+    """Prometheus' own checker."""
+    return find("promtool", "apt-get install prometheus")
+
+
+def kustomize() -> list[str]:
+    """The command that builds a kustomization, of a version that knows components."""
+    how = "install kubectl 1.21 or newer, or kustomize 4 or newer"
+    if alone := find_or_none("kustomize"):
+        return [alone, "build"]
+    kubectl = find("kubectl", how)
+    # Debian's kubectl 1.20 carries kustomize 2, which knows neither components nor labels.
+    if "--load-restrictor" not in run([kubectl, "kustomize", "--help"]).stdout:
+        leave_out("kubectl", how)
+    return [kubectl, "kustomize"]
+
+
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path = DEPLOY,
+    environment: Mapping[str, str] | None = None,
+    stdin: str = "",
+) -> subprocess.CompletedProcess[str]:
+    """What the program did and said; whether it succeeded is the caller's question."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def demand_success(done: subprocess.CompletedProcess[str]) -> str:
+    """Its output; fails with what it said if it did not succeed."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
