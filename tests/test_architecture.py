@@ -22,6 +22,7 @@ DRIVERS = {
     "alembic": {"workspaces"},
     "chdb": {"store/server"},
     "clickhouse_connect": {"store", "runtime"},
+    "opentelemetry": {"runtime/spans.py"},
     "psycopg": {"workspaces"},
     "redis": {"collector/redis"},
     "sqlalchemy": {"workspaces"},

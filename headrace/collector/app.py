@@ -77,10 +77,10 @@ def build_app(parts: CollectorParts) -> ASGIApp:
     handler = router(routes)
     for around in reversed(middleware):
         handler = around(handler)
-    return _application(handler)
+    return application(handler)
 
 
-def _application(handler: Handler) -> ASGIApp:
+def application(handler: Handler) -> ASGIApp:
     """The edge to ASGI. Answers are whole when they go out, so nothing wraps `send`."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,6 +33,7 @@ _CHATTY: Final = {
     "alembic": logging.WARNING,
     "clickhouse_connect": logging.CRITICAL,
     "httpx2": logging.WARNING,
+    "opentelemetry": logging.CRITICAL,
     "uvicorn": logging.WARNING,
     "urllib3.connectionpool": logging.ERROR,  # clickhouse-connect sets the level of urllib3
 }

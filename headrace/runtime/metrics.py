@@ -140,6 +140,9 @@ STORE_RUNNING: Final = Gauge("headrace_store_running", "Queries running right no
 READY: Final = Gauge(
     "headrace_ready", "What `/readyz` says: 1 or 0, by check and for `all` together.", ["check"]
 )
+SPANS: Final = Counter(
+    "headrace_spans", "With HEADRACE_TRACES: spans on their way out, sent or lost.", ["result"]
+)
 BUILD: Final = Gauge(
     "headrace_build",
     "Always 1; what runs on what is in the labels.",

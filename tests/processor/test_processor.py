@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from headrace.eventlog.port import Committed
 from headrace.processor.failpoints import Point
@@ -142,3 +145,19 @@ async def test_a_device_is_linked_once_however_much_it_sends() -> None:
     await trial.settle()
     trial.check()
     assert len(trial.store.links) == 1
+
+
+async def test_log_lines_say_which_partition_and_range_they_are_about() -> None:
+    """Wherever in the write they come from."""
+    trial = Trial(partitions=2)
+    await trial.append(trial.make_event(), trial.make_event(), key=b"a")
+    (partition,) = [number for number in (0, 1) if trial.log.records(number)]
+    trial.store.fail("insert_events")
+    structlog.configure(wrapper_class=structlog.BoundLogger)  # `quiet` puts it back
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        await trial.settle()
+    taken_over = [line for line in lines if line["event"] == "partition taken over"]
+    assert sorted(line["partition"] for line in taken_over) == [0, 1]
+    assert all("range" not in line for line in taken_over)
+    waiting = [line for line in lines if line["event"] in ("waiting", "succeeded after waiting")]
+    assert [(line["partition"], line["range"]) for line in waiting] == [(partition, "1-2")] * 2
