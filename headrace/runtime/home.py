@@ -71,6 +71,11 @@ class Home(msgspec.Struct, frozen=True):
         return f"sqlite:///{self.control}"
 
     @property
+    def kept_snapshot(self) -> Path:
+        """Of control data that is elsewhere: what was last known of it."""
+        return self.root / "run" / "control-snapshot.json"
+
+    @property
     def log(self) -> Path:
         return self.root / "log.sqlite"
 

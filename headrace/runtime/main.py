@@ -31,6 +31,7 @@ COMMANDS: Final = (
     ("status", "status:status", "What runs, since when, how far behind, how much disk.", NODE),
     ("check", "check:check", "Show the settings and follow one event to its table.", NODE),
     ("settings", "settings:settings", "List every setting.", NODE),
+    ("migrate", "migrate:migrate", "Prepare control data, topic and tables.", NODE),
     ("store", "store:store", "Run the embedded ClickHouse server alone.", PROCESSES),
     ("collector", "collector:collector", "Run the HTTP edge alone.", PROCESSES),
     ("processor", "processor:processor", "Run the processor alone.", PROCESSES),

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from headrace.runtime.clock import Clock
-from headrace.runtime.credentials import StoreLogin, read_processor_login
+from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.home import Home
+from headrace.runtime.kafka import kafka_options
 from headrace.runtime.process import Ready
+from headrace.runtime.reach import control_url, processor_login
 from headrace.runtime.setting_text import Address
 from headrace.runtime.settings import Settings
+from headrace.runtime.tracing import start_traces
 from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
 
 if TYPE_CHECKING:
+    from headrace.collector.redis.gate import RedisGate
+    from headrace.eventlog.port import Appender, Membership
+    from headrace.runtime.spans import Traces
     from headrace.workspaces.directory import LiveDirectory
 
 _POLL_SECONDS: Final = 0.05
@@ -43,7 +49,7 @@ async def run_store(
         query_seconds=settings.store_query_seconds,
         query_bytes=settings.store_query_bytes,
     )
-    async with _directory(home, clock) as directory:
+    async with _directory(settings, home, clock) as directory:
         await serve_store(
             home.store,
             settings.store_listen,
@@ -58,69 +64,157 @@ async def run_store(
 async def run_collector(
     settings: Settings, home: Home, clock: Clock, stop: asyncio.Event, ready: Ready
 ) -> None:
-    """The HTTP edge, with the local log's one writer."""
+    """The HTTP edge: the local log's one writer, or one of many that write to Kafka."""
     from headrace.collector.app import CollectorParts, build_app
     from headrace.collector.server import ServerOptions, serve
-    from headrace.eventlog.sqlite.appender import SqliteAppender
 
-    log = SqliteAppender.open(
-        home.log, positions=home.positions, clock=clock, max_bytes=settings.log_max_bytes
+    options = ServerOptions(
+        host=settings.listen.host,
+        port=settings.listen.port,
+        tls_certificate=settings.tls_certificate,
+        tls_key=settings.tls_key,
+        header_timeout_seconds=settings.header_timeout_seconds,
+        body_timeout_seconds=settings.body_timeout_seconds,
     )
-    async with _directory(home, clock) as directory:
+    async with contextlib.AsyncExitStack() as stack:
+        # What is entered first is there until the end: the log, to commit what was handed over.
+        traces = await stack.enter_async_context(_traces(settings, "collector", clock))
+        log = await stack.enter_async_context(_appender(settings, home, clock))
+        gate = await stack.enter_async_context(_gate(settings, log, clock))
+        directory = await stack.enter_async_context(_directory(settings, home, clock))
         parts = CollectorParts(
             log=log,
+            gate=gate,
             directory=directory,
             clock=clock,
             requests_per_minute=settings.requests_per_minute,
             max_bytes_in_flight=settings.max_bytes_in_flight,
             cors_origins=settings.cors_origins,
             trusted_proxies=settings.trusted_proxies,
-        )
-        options = ServerOptions(
-            host=settings.listen.host,
-            port=settings.listen.port,
-            tls_certificate=settings.tls_certificate,
-            tls_key=settings.tls_key,
-            header_timeout_seconds=settings.header_timeout_seconds,
-            body_timeout_seconds=settings.body_timeout_seconds,
+            remarks=_remarks(gate, directory),
+            tracer=traces.requests if traces else None,
         )
         await serve(build_app(parts), options, stop, lambda _host, _port: ready())
-    await log.stop()
 
 
 async def run_processor(
     settings: Settings, home: Home, clock: Clock, stop: asyncio.Event, ready: Ready
 ) -> None:
     """From the log into the tables."""
-    from headrace.eventlog.sqlite.membership import SqliteMembership
+    from headrace.processor.breaker import Breaker
+    from headrace.processor.failpoints import read_fail_point
     from headrace.processor.processor import Processor
     from headrace.processor.ranges import Flush
     from headrace.schemas.taxonomy import load_taxonomy
     from headrace.store.clickhouse import ClickHouseStore
 
-    login = read_processor_login(home)
-    if not await _unless(stop, _prepare_store(login, home, clock)):
+    login = processor_login(settings)
+    if not await _unless(stop, _prepare_store(settings, login, clock)):
         return
-    store = ClickHouseStore.connect(login.url, login.user, login.password, login.database)
-    membership = SqliteMembership(home.log, home.positions, clock)
-    flush = Flush(settings.flush_rows, settings.flush_bytes, settings.flush_seconds)
-    processor = Processor(membership, store, load_taxonomy(settings.schemas), clock, flush)
-    if settings.processor_listen is not None:
-        _serve_metrics(settings.processor_listen)
-    work = asyncio.create_task(processor.run())
-    ready()
-    await _unless(stop, asyncio.shield(work))
-    await processor.stop()
-    await work
-    await store.stop()
+    async with contextlib.AsyncExitStack() as stack:
+        traces = await stack.enter_async_context(_traces(settings, "processor", clock))
+        store = ClickHouseStore.connect(
+            login.url,
+            login.user,
+            login.password,
+            login.database,
+            cluster=settings.clickhouse_cluster,
+        )
+        stack.push_async_callback(store.stop)
+        processor = Processor(
+            _membership(settings, home, clock),
+            store,
+            load_taxonomy(settings.schemas),
+            clock,
+            Flush(settings.flush_rows, settings.flush_bytes, settings.flush_seconds),
+            fail_point=read_fail_point(settings.fail_point),
+            breaker=Breaker(store, settings.breaker_share, settings.breaker_records),
+            tracer=traces.ranges if traces else None,
+        )
+        if settings.processor_listen is not None:
+            _serve_metrics(settings.processor_listen)
+        work = asyncio.create_task(processor.run())
+        ready()
+        await _unless(stop, asyncio.shield(work))
+        await processor.stop()
+        await work
 
 
-async def _prepare_store(login: StoreLogin, home: Home, clock: Clock) -> None:
+@contextlib.asynccontextmanager
+async def _traces(settings: Settings, process: str, clock: Clock) -> AsyncIterator[Traces | None]:
+    traces = start_traces(settings.traces, process, clock)
+    try:
+        yield traces
+    finally:
+        if traces is not None:
+            await traces.stop()
+
+
+@contextlib.asynccontextmanager
+async def _appender(settings: Settings, home: Home, clock: Clock) -> AsyncIterator[Appender]:
+    log = _open_appender(settings, home, clock)
+    try:
+        yield log
+    finally:
+        await log.stop()
+
+
+def _open_appender(settings: Settings, home: Home, clock: Clock) -> Appender:
+    if settings.has_local_log:
+        from headrace.eventlog.sqlite.appender import SqliteAppender
+
+        return SqliteAppender.open(
+            home.log, positions=home.positions, clock=clock, max_bytes=settings.log_max_bytes
+        )
+    from headrace.eventlog.kafka.appender import KafkaAppender
+
+    return KafkaAppender.open(kafka_options(settings), clock)
+
+
+def _membership(settings: Settings, home: Home, clock: Clock) -> Membership:
+    if settings.has_local_log:
+        from headrace.eventlog.sqlite.membership import SqliteMembership
+
+        return SqliteMembership(home.log, home.positions, clock)
+    from headrace.eventlog.kafka.membership import KafkaMembership
+
+    return KafkaMembership(kafka_options(settings), clock)
+
+
+@contextlib.asynccontextmanager
+async def _gate(settings: Settings, log: Appender, clock: Clock) -> AsyncIterator[RedisGate | None]:
+    if not settings.redis:
+        yield None
+        return
+    from headrace.collector.redis.gate import RedisGate
+
+    gate = await RedisGate.open(settings.redis, log, clock)
+    try:
+        yield gate
+    finally:
+        await gate.stop()
+
+
+def _remarks(gate: RedisGate | None, directory: LiveDirectory) -> dict[str, Callable[[], str]]:
+    """What `/readyz?verbose` tells of that may be away without harm."""
+    remarks = {"control_data": lambda: directory.trouble or "ok"}
+    if gate is not None:
+        remarks["redis"] = lambda: (
+            "ok"
+            if gate.is_reachable()
+            else "away; each collector limits by itself, keys are marked"
+        )
+    return remarks
+
+
+async def _prepare_store(settings: Settings, login: StoreLogin, clock: Clock) -> None:
     """Bring the store's tables and analysts' views up to date, as soon as it answers."""
+    from headrace.runtime.tables import update_tables
+
     began = clock.monotonic()
     while True:
         try:
-            await asyncio.to_thread(_update_store, login, home)
+            await asyncio.to_thread(update_tables, settings, login)
         except (Unavailable, Overloaded) as error:
             if clock.monotonic() - began > _PATIENT_SECONDS:
                 log.warning("the store's tables cannot be brought up to date", why=str(error))
@@ -128,16 +222,6 @@ async def _prepare_store(login: StoreLogin, home: Home, clock: Clock) -> None:
             await asyncio.sleep(_POLL_SECONDS)
         else:
             return
-
-
-def _update_store(login: StoreLogin, home: Home) -> None:
-    from headrace.runtime.analyst_databases import ensure_analyst_databases
-    from headrace.store.migrate import migrate
-    from headrace.workspaces.database import ControlData
-
-    migrate(login.url, login.user, login.password, login.database)
-    with contextlib.closing(ControlData.open(home.control_url)) as control:
-        ensure_analyst_databases(login, control.list_store_users())
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
@@ -166,16 +250,16 @@ def _serve_metrics(address: Address) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _directory(home: Home, clock: Clock) -> AsyncIterator[LiveDirectory]:
-    from headrace.workspaces.database import ControlData
+async def _directory(settings: Settings, home: Home, clock: Clock) -> AsyncIterator[LiveDirectory]:
     from headrace.workspaces.directory import LiveDirectory
 
-    control = ControlData.open(home.control_url, clock)
-    directory = LiveDirectory(control, clock)
+    directory = await asyncio.to_thread(
+        LiveDirectory.open, control_url(settings), clock, keep_at=home.kept_snapshot
+    )
     refreshing = asyncio.create_task(directory.run())
     try:
         yield directory
     finally:
         directory.stop()
         await refreshing
-        control.close()
+        directory.close()

@@ -14,6 +14,7 @@ from headrace.runtime.credentials import (
 )
 from headrace.runtime.first_start import complete_home
 from headrace.runtime.home import Home, open_home
+from headrace.runtime.settings import read_settings
 from headrace.workspaces.database import ControlData
 from tests.store.server_fixture import OPERATOR, PASSWORD, PROCESSOR, StoreServer
 
@@ -22,7 +23,8 @@ def make_home(root: Path, store_url: str = "http://127.0.0.1:1") -> Path:
     """The folder, ready for commands."""
     home = open_home(root, version="0.1.0")
     control = ControlData.open(home.control_url)
-    complete_home(home, control, store_url)
+    listen = store_url.partition("://")[2]
+    complete_home(home, control, read_settings({"HEADRACE_STORE_LISTEN": listen}))
     control.close()
     return root
 

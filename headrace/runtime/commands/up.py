@@ -57,6 +57,7 @@ async def _run(
 ) -> None:
     from headrace.runtime.banner import Banner
     from headrace.runtime.node_state import collector_url
+    from headrace.runtime.preparing import Preparation, prepare_topic_beside
 
     def announce() -> None:
         Banner(
@@ -68,7 +69,14 @@ async def _run(
             now=clock.now(),
         ).print()
 
-    await Node(settings, home, clock).run(announce)
+    preparing: asyncio.Task[None] | None = None
+    if not settings.has_local_log:
+        preparing = asyncio.create_task(prepare_topic_beside(Preparation(settings, home, clock)))
+    try:
+        await Node(settings, home, clock).run(announce)
+    finally:
+        if preparing is not None:
+            preparing.cancel()
 
 
 def _complete_home(settings: Settings, home: Home, clock: Clock) -> Credentials:
