@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any, Final, ParamSpec, TypeVar
 
 from headrace.schemas.event_ids import REQUEST_CHARACTERS
+from headrace.store import outcomes
 from headrace.store.columns import (
     duplicate_columns,
     event_columns,
@@ -32,8 +33,11 @@ from headrace.store.port import (
     EventRow,
     LinkRow,
     MarkedRequest,
+    Outcomes,
     Place,
+    Reason,
     RejectedRow,
+    Sent,
 )
 from headrace.store.refresh import Identities
 from headrace.store.text import quote
@@ -145,6 +149,17 @@ class ClickHouseStore:
 
     async def check_events(self, rows: Sequence[EventRow]) -> None:
         await self._insert("events_check", event_columns(rows))
+
+    async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
+        stored = await self._rows(outcomes.stored_sql(self._database, since, until))
+        rejected = await self._rows(outcomes.rejected_sql(self._database, since, until))
+        return outcomes.read_outcomes(stored, rejected)
+
+    async def count_senders(
+        self, reason: Reason, event: str, since: datetime, until: datetime
+    ) -> dict[str, Sent]:
+        sql = outcomes.senders_sql(self._database, reason, event, since, until)
+        return outcomes.read_senders(await self._rows(sql))
 
     async def refresh_identities(self) -> None:
         await self._identities.refresh()

@@ -13,7 +13,7 @@ import pytest
 
 from headrace.schemas.errors import Refused, Unavailable
 from headrace.schemas.event_ids import request_of
-from headrace.store.port import MarkedRequest, Place
+from headrace.store.port import MarkedRequest, Outcomes, Place, Reason, Sent
 from tests.store.harness import (
     LOG,
     MORNING,
@@ -29,6 +29,8 @@ from tests.store.harness import (
     server_tables,
 )
 from tests.store.server_fixture import StoreServer
+
+SECOND = timedelta(seconds=1)
 
 
 class Make(Protocol):
@@ -455,3 +457,60 @@ async def test_a_store_that_is_away_is_unavailable_and_comes_back(
         tables.store.is_down = False
     await store.insert_events([event_row(3)], token="t")
     assert len(tables.events()) == 1
+
+
+# Counting what became of records
+
+
+async def test_outcomes_are_counted_by_receipt_and_reason(tables: Tables) -> None:
+    """From the first moment on, up to but not with the last; indexes of arrays are one reason."""
+    store, minute = tables.store, timedelta(minutes=1)
+    times = [MORNING - SECOND, MORNING, MORNING + 59 * SECOND, MORNING + minute]
+    events = [event_row(at, received_at=time) for at, time in enumerate(times)]
+    await store.insert_events(events, token="events")
+    items = {"path": "$.properties.items[3].price", "schema": "purchase@1"}
+    await store.insert_rejected(
+        [
+            *(rejected_row(10 + at, received_at=time, **items) for at, time in enumerate(times)),
+            rejected_row(20, path="$.properties.items[11].price", schema="purchase@1"),
+            rejected_row(21, code="unreadable_record", path="", schema="", timestamp=None),
+            rejected_row(22, received_at=None),
+        ],
+        token="rejected",
+    )
+    found = await store.count_outcomes(MORNING, MORNING + minute)
+    price = Reason("schema_violation", "purchase@1", "$.properties.items[].price")
+    assert found == Outcomes(6, {price: 3, Reason("unreadable_record", "", ""): 1})
+    assert await store.count_outcomes(MORNING + minute * 2, MORNING + minute * 3) == Outcomes(0, {})
+
+
+async def test_senders_are_counted_by_workspace(tables: Tables) -> None:
+    """Of one event and one reason, or of all events."""
+    store, until = tables.store, MORNING + timedelta(minutes=1)
+    quoted = "it's \\ one"
+    why = {"path": "$.a[0]", "schema": quoted, "event": quoted}
+    await store.insert_events(
+        [
+            event_row(1, workspace_id="one", event=quoted),
+            event_row(2, workspace_id="two", event=quoted),
+            event_row(3, workspace_id="two"),
+            event_row(4, workspace_id="two", event=quoted, received_at=until),
+        ],
+        token="events",
+    )
+    await store.insert_rejected(
+        [
+            rejected_row(5, workspace_id="one", **why),
+            rejected_row(6, workspace_id="three", **why | {"path": "$.a[1]"}),
+            rejected_row(7, workspace_id="three", **why | {"path": "$.b"}),
+        ],
+        token="rejected",
+    )
+    reason = Reason("schema_violation", quoted, "$.a[]")
+    assert await store.count_senders(reason, quoted, MORNING, until) == {
+        "one": Sent(1, 1),
+        "two": Sent(1, 0),
+        "three": Sent(0, 1),
+    }
+    everything = await store.count_senders(reason, "", MORNING, until)
+    assert everything["two"] == Sent(2, 0)
