@@ -30,6 +30,7 @@ _SECRET_NAMES: Final = frozenset(
 _API_KEY: Final = re.compile(r"\bhrk_[0-9A-Za-z]{6,}")
 # What they say below this is about themselves; what matters of it our own adapters say.
 _CHATTY: Final = {
+    "aiokafka": logging.CRITICAL,
     "alembic": logging.WARNING,
     "clickhouse_connect": logging.CRITICAL,
     "httpx2": logging.WARNING,

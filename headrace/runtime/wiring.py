@@ -19,20 +19,23 @@ from headrace.runtime.home import Home
 from headrace.runtime.kafka import kafka_options
 from headrace.runtime.process import Ready
 from headrace.runtime.reach import control_url, processor_login
-from headrace.runtime.setting_text import Address
 from headrace.runtime.settings import Settings
 from headrace.runtime.tracing import start_traces
-from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
+from headrace.schemas.errors import Overloaded, Unavailable
 
 if TYPE_CHECKING:
     from headrace.collector.redis.gate import RedisGate
     from headrace.eventlog.port import Appender, Membership
+    from headrace.processor.processor import Processor
     from headrace.runtime.spans import Traces
     from headrace.workspaces.directory import LiveDirectory
 
 _POLL_SECONDS: Final = 0.05
 _PATIENT_SECONDS: Final = 5.0
 """A store that was started together with us answers by then."""
+
+_SEEN_SECONDS: Final = 30.0
+"""Whoever scrapes metrics now and then has done so by then."""
 
 log = structlog.get_logger(__name__)
 
@@ -131,13 +134,34 @@ async def run_processor(
             breaker=Breaker(store, settings.breaker_share, settings.breaker_records),
             tracer=traces.ranges if traces else None,
         )
-        if settings.processor_listen is not None:
-            _serve_metrics(settings.processor_listen)
+        await stack.enter_async_context(_processor_served(settings, processor, stop))
         work = asyncio.create_task(processor.run())
         ready()
         await _unless(stop, asyncio.shield(work))
         await processor.stop()
         await work
+
+
+@contextlib.asynccontextmanager
+async def _processor_served(
+    settings: Settings, processor: Processor, stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Its metrics and health, if it shall serve them; for a while also after it has failed."""
+    if settings.processor_listen is None:
+        yield
+        return
+    from headrace.processor.breaker import Tripped
+    from headrace.runtime.processor_server import checks_of, processor_served, remarks_of
+
+    checks, remarks = checks_of(processor), remarks_of(processor)
+    async with processor_served(settings.processor_listen, checks, remarks):
+        try:
+            yield
+        except (Tripped, LookupError) as error:
+            log.error("the processor has ended; it is seen to for a while", why=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _SEEN_SECONDS)
+            raise
 
 
 @contextlib.asynccontextmanager
@@ -235,18 +259,6 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
         return True
     doing.cancel()
     return False
-
-
-def _serve_metrics(address: Address) -> None:
-    from prometheus_client import start_http_server
-
-    try:
-        start_http_server(address.port, address.host)
-    except OSError as error:
-        raise HeadraceError(
-            f"the processor cannot listen on {address} ({error.strerror}); choose another address "
-            "with HEADRACE_PROCESSOR_LISTEN"
-        ) from error
 
 
 @contextlib.asynccontextmanager

@@ -13,11 +13,11 @@ pytestmark = pytest.mark.node
 
 
 def test_every_step_of_a_healthy_node_is_ticked(shared_node: Node) -> None:
-    """Settings with where they come from, versions, and every step; the exit code is 0."""
+    """Settings with where they come from, versions, parts, every step; the exit code is 0."""
     done = shared_node.run("check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout
-    assert done.stdout.count("✓") == 6
+    assert done.stdout.count("✓") == 3 + 6
     assert "HEADRACE_LISTEN" in done.stdout
     assert "environment" in done.stdout
     for secret in (shared_node.credentials.api_key, shared_node.credentials.clickhouse.password):

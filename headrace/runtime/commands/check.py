@@ -1,10 +1,11 @@
-"""`headrace check`: the settings and where they come from, the versions, one event's way."""
+"""`headrace check`: the settings, the versions, what is found at each part, one event's way."""
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sqlite3
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from headrace.runtime.clock import SystemClock
@@ -23,7 +24,7 @@ def check(
     listen: ListenOption = None,
     store_listen: StoreListenOption = None,
 ) -> int:
-    """Show the settings and where each comes from; follow one event if the node runs.
+    """Show the settings and what is found at each part; follow one event if the node runs.
 
     The event goes through a workspace of its own (`headrace-check`). Exit code 1 if something
     is wrong.
@@ -33,13 +34,35 @@ def check(
     check_layout(place)
     _show_settings(settings, home=home, listen=listen, store_listen=store_listen)
     _show_versions()
-    if read_node_state(place) is None:
+    is_well = _show_parts(settings)
+    if read_node_state(place) is None and settings.has_embedded_store:
         print(
             f"\nNo node runs in {place.root}. Start one with `headrace up`, then check again to "
             "follow an event."
         )
-        return 0
-    return _follow(settings)
+        return 0 if is_well else 1
+    return max(_follow(settings), 0 if is_well else 1)
+
+
+def _show_parts(settings: Settings) -> bool:
+    """What was found at each part; whether all is well."""
+    from headrace.runtime.inspecting import inspect_parts
+    from headrace.runtime.logging import quiet_drivers
+
+    quiet_drivers()
+    shown = console()
+    shown.print("\n[bold]What it is made of:[/]")
+    is_well = True
+    for found in inspect_parts(settings):
+        mark = "[red]✗[/]" if found.problems else "[green]✓[/]"
+        shown.print(f"  {mark} {found.part:<14} ", end="")
+        shown.print(printable(found.what), markup=False)
+        for problem in found.problems:
+            shown.print(printable(f"      {problem}"), markup=False)
+        for remark in found.remarks:
+            shown.print(printable(f"      note: {remark}"), markup=False)
+        is_well = is_well and not found.problems
+    return is_well
 
 
 def _show_settings(settings: Settings, **options: str | Path | None) -> None:
@@ -55,8 +78,9 @@ def _show_versions() -> None:
         "headrace": headrace_version(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
-        "chdb": version("chdb-core"),
     }
+    with contextlib.suppress(PackageNotFoundError):  # an image for servers of its own lacks it
+        versions["chdb"] = version("chdb-core")
     print("\n" + ", ".join(f"{name} {number}" for name, number in versions.items()))
 
 

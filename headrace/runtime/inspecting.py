@@ -1,0 +1,112 @@
+"""What is found at each part of an installation, and what is wrong with it, in sentences.
+
+Owns which parts there are by the settings; each adapter knows how to look at its own. A look
+changes nothing and waits a few seconds at most for a part that does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from headrace.runtime.home import Home
+from headrace.runtime.reach import control_url, processor_login
+from headrace.runtime.settings import Settings
+from headrace.schemas.errors import HeadraceError
+
+_STORE_SECONDS: Final = 5.0
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One part: `problems` keep it from working, `remarks` are worth knowing."""
+
+    part: str
+    what: str
+    problems: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+
+
+def inspect_parts(settings: Settings) -> Iterator[Found]:
+    """Control data, log, Redis if there is one, store."""
+    yield _control(settings)
+    yield _local_log(settings) if settings.has_local_log else asyncio.run(_kafka(settings))
+    if settings.redis:
+        yield asyncio.run(_redis(settings))
+    yield _store(settings)
+
+
+def _control(settings: Settings) -> Found:
+    from headrace.workspaces.inspection import inspect_control
+
+    file = Home(settings.home).control
+    if settings.has_local_control and not file.exists():
+        return Found("control data", f"{file} is made at the first start")
+    report = inspect_control(control_url(settings))
+    what = f"{report.kind} {report.server_version or ''} at {report.place}"
+    if report.workspaces is not None:
+        what += f", {report.workspaces} workspaces, {report.keys} keys"
+    return Found("control data", what, [report.problem] if report.problem else [])
+
+
+def _local_log(settings: Settings) -> Found:
+    from headrace.eventlog.sqlite.inspect import inspect_log
+
+    home = Home(settings.home)
+    try:
+        state = inspect_log(home.log, home.positions)
+    except HeadraceError as error:
+        return Found("log", str(home.log), [str(error)])
+    if state is None:
+        return Found("log", f"{home.log} is made at the first start")
+    return Found("log", f"{home.log}, {state.unsettled:,} records not settled yet")
+
+
+async def _kafka(settings: Settings) -> Found:
+    from headrace.eventlog.kafka.topic import inspect_group, inspect_topic
+    from headrace.runtime.kafka import kafka_options, topic_plan
+
+    options = kafka_options(settings)
+    where = ", ".join(options.brokers)
+    try:
+        topic = await inspect_topic(options, topic_plan(settings))
+        partitions = await inspect_group(options)
+    except HeadraceError as error:
+        return Found("log", f"Kafka at {where}", [str(error)])
+    lag = sum(partition.unsettled for partition in partitions)
+    return Found(
+        "log",
+        f"Kafka {topic.release} at {where}, {topic.brokers} brokers; topic {options.topic} with "
+        f"{topic.partitions} partitions, {topic.replication} replicas; {lag:,} records not "
+        "settled yet",
+        topic.problems,
+    )
+
+
+async def _redis(settings: Settings) -> Found:
+    from headrace.collector.redis.report import inspect_redis
+
+    report = await inspect_redis(settings.redis)
+    what = "no answer"
+    if report.is_reachable:
+        what = (
+            f"{report.version}, {report.role}, {report.policy}, {report.persistence}, answers in "
+            f"{report.latency_seconds * 1000:.1f} ms"
+        )
+    return Found("Redis", what, report.problems, report.remarks)
+
+
+def _store(settings: Settings) -> Found:
+    from headrace.runtime.store_reader import StoreReader
+
+    what = "embedded" if settings.has_embedded_store else "ClickHouse"
+    try:
+        login = processor_login(settings)
+        with StoreReader(login, timeout_seconds=_STORE_SECONDS) as store:
+            (row,) = store.rows("SELECT version() AS version", dict[str, str])
+    except HeadraceError as error:
+        is_off = settings.has_embedded_store
+        return Found("store", what, [] if is_off else [str(error)], [str(error)] if is_off else [])
+    return Found("store", f"{what} {row['version']} at {login.url}")
