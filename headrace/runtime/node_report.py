@@ -6,6 +6,7 @@ the operator, if it answers) and the disk. Works beside a running node and on a 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -17,7 +18,7 @@ import msgspec
 
 from headrace.runtime.clock import Clock
 from headrace.runtime.home import Home, check_layout
-from headrace.runtime.node_state import ProcessState, read_node_state
+from headrace.runtime.node_state import NodeState, ProcessState, read_node_state
 from headrace.runtime.reach import operator_login
 from headrace.runtime.settings import Settings
 from headrace.runtime.store_reader import StoreReader
@@ -28,14 +29,18 @@ _STORE_SECONDS: Final = 5.0
 
 
 class LogReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the processor is behind the collector. Positions count records."""
+    """How far the processors are behind the collectors. Positions count records.
+
+    What only the local log knows is None for Kafka, which has positions by partition.
+    """
 
     log_id: str
-    next_position: int
-    settled_position: int
+    partitions: int = 1
+    next_position: int | None = None
+    settled_position: int | None = None
     lag_records: int
-    lag_seconds: float
-    size_bytes: int
+    lag_seconds: float | None = None
+    size_bytes: int | None = None
 
 
 class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +76,10 @@ def report_on(settings: Settings, clock: Clock) -> NodeReport:
         version=state.version if state else None,
         started_at=state.started_at if state else None,
         collector_url=state.collector_url if state else None,
-        store_url=state.store_listen.url if state else None,
+        store_url=_store_url(settings, state),
         processes=state.processes if state else (),
-        log=_log(home, clock),
-        rows=_rows(settings) if state else None,
+        log=_log(home, clock) if settings.has_local_log else asyncio.run(_kafka(settings)),
+        rows=_rows(settings) if state or settings.clickhouse else None,
         disk=_disk(home),
     )
 
@@ -93,6 +98,29 @@ def _log(home: Home, clock: Clock) -> LogReport | None:
         lag_seconds=round(state.lag_seconds(clock.now()), 3),
         size_bytes=state.size_bytes,
     )
+
+
+async def _kafka(settings: Settings) -> LogReport | None:
+    from headrace.eventlog.kafka.topic import inspect_group, inspect_topic
+    from headrace.runtime.kafka import kafka_options
+
+    options = kafka_options(settings)
+    try:
+        topic = await inspect_topic(options)
+        partitions = await inspect_group(options)
+    except HeadraceError:
+        return None
+    return LogReport(
+        log_id=topic.topic_id,
+        partitions=topic.partitions,
+        lag_records=sum(partition.unsettled for partition in partitions),
+    )
+
+
+def _store_url(settings: Settings, state: NodeState | None) -> str | None:
+    if settings.clickhouse is not None:
+        return settings.clickhouse.url
+    return state.store_listen.url if state else None
 
 
 def _rows(settings: Settings) -> dict[str, int] | None:

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.commands.output import JsonOption, console, print_json, print_table
-from headrace.runtime.node_report import NodeReport, report_on
+from headrace.runtime.logging import quiet_drivers
+from headrace.runtime.node_report import LogReport, NodeReport, report_on
 from headrace.runtime.options import HomeOption
 from headrace.runtime.setting_table import MEBIBYTE
 from headrace.runtime.settings import read_settings
@@ -27,6 +28,7 @@ def status(
 
     Exit code 0 if the node runs, 3 if it does not.
     """
+    quiet_drivers()
     settings = read_settings(home=home)
     clock = SystemClock()
     report = report_on(settings, clock)
@@ -72,10 +74,7 @@ def _numbers(report: NodeReport) -> Table:
     table.add_column(style="dim")
     table.add_column()
     if report.log is not None:
-        lag = f"{report.log.lag_records:,} records, {report.log.lag_seconds:.1f} s"
-        table.add_row("lag", lag)
-        table.add_row("log on disk", _mebibytes(report.log.size_bytes))
-        table.add_row("settled", f"up to position {report.log.settled_position:,}")
+        _add_log(table, report.log)
     for name, rows in (report.rows or {}).items():
         table.add_row(name, f"{rows:,} rows")
     if report.running and report.rows is None:
@@ -84,6 +83,16 @@ def _numbers(report: NodeReport) -> Table:
         table.add_row("store on disk", _mebibytes(report.disk.store_bytes))
         table.add_row("disk free", _mebibytes(report.disk.free_bytes))
     return table
+
+
+def _add_log(table: Table, log: LogReport) -> None:
+    lag = f"{log.lag_records:,} records"
+    table.add_row("lag", lag if log.lag_seconds is None else f"{lag}, {log.lag_seconds:.1f} s")
+    if log.size_bytes is None:
+        table.add_row("log", f"{log.partitions} partitions of Kafka, id {log.log_id}")
+        return
+    table.add_row("log on disk", _mebibytes(log.size_bytes))
+    table.add_row("settled", f"up to position {log.settled_position:,}")
 
 
 def _mebibytes(count: int) -> str:
