@@ -1,7 +1,7 @@
 """The store over ClickHouse's HTTP interface: a real server or the embedded one.
 
-Owns the statements of the store's port and the settings that make inserts exact: one block,
-one token, durable, no guessing of dates. The driver is `connection.py`, which column holds what
+Owns the statements of the store's port. The settings that make inserts exact, on a server and on
+replicas, are `guarantees.py`'s; the driver is `connection.py`, which column holds what
 `columns.py`, the tables `migrations/`, when identities are loaded `refresh.py`.
 
 clickhouse-connect's calls block, so they run in threads of this object: its asyncio client needs
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -27,7 +27,8 @@ from headrace.store.columns import (
     marked_columns,
     rejected_columns,
 )
-from headrace.store.connection import Columns, Connection, Settings
+from headrace.store.connection import Columns, Connection
+from headrace.store.guarantees import ON_ONE_SERVER, Guarantees, Inserts, guarantees_for
 from headrace.store.port import (
     DuplicateRow,
     EventRow,
@@ -40,26 +41,13 @@ from headrace.store.port import (
     Sent,
 )
 from headrace.store.refresh import Identities
-from headrace.store.text import quote
+from headrace.store.text import moment, quote
 
 LINK_SECONDS: Final = 10
 """Inserting links is given up after this; identity_links_recent looks back a little further."""
 _REQUESTS_PER_QUERY: Final = 1_000
 _THREADS: Final = 8
 _TABLES: Final = ("events_rows", "rejected_events_rows", "deduplicated_events_rows")
-
-INSERT_SETTINGS: Final[Settings] = {
-    "async_insert": 0,
-    # One block stays one block, whatever its size and however many months it touches.
-    "min_insert_block_size_rows": 100_000_000,
-    "min_insert_block_size_bytes": 0,
-    "max_partitions_per_insert_block": 0,
-    # {"a":1,"a":2} and {"a.b":1,"a":{"b":2}} are kept: properties_raw is the truth.
-    "type_json_skip_duplicated_paths": 1,
-    # Text stays text: "2026-01-01" is no date because it looks like one.
-    "input_format_try_infer_dates": 0,
-    "input_format_try_infer_datetimes": 0,
-}
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -68,21 +56,36 @@ _T = TypeVar("_T")
 class ClickHouseStore:
     """Implements `Store`. Can be made while the store is down."""
 
-    def __init__(self, connection: Connection, links: Connection, database: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        links: Connection,
+        database: str,
+        guarantees: Guarantees = ON_ONE_SERVER,
+    ) -> None:
         self._connection = connection
         self._links = links
         self._database = database
+        self._guarantees = guarantees
+        self._inserts = Inserts(connection, guarantees)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
-        self._identities = Identities(connection, database, self._in_thread)
+        self._identities = Identities(
+            connection, database, self._in_thread, cluster=guarantees.cluster
+        )
 
     @classmethod
-    def connect(cls, url: str, user: str, password: str, database: str) -> ClickHouseStore:
-        """A store at `url` (`http://host:port`); connects when first asked something."""
+    def connect(
+        cls, url: str, user: str, password: str, database: str, *, cluster: str = ""
+    ) -> ClickHouseStore:
+        """A store at `url` (`http(s)://host:port`); connects when first asked something.
+
+        `cluster` names the one whose replicas hold the tables, empty where they have none.
+        """
 
         def connection(seconds: float) -> Connection:
             return Connection(url, user, password, database=database, answer_seconds=seconds)
 
-        return cls(connection(60), connection(LINK_SECONDS), database)
+        return cls(connection(60), connection(LINK_SECONDS), database, guarantees_for(cluster))
 
     async def held_positions(
         self, log_id: str, partition: int, first: int, last: int
@@ -124,11 +127,10 @@ class ClickHouseStore:
     async def remembered_requests(
         self, log_id: str, partition: int, since: datetime
     ) -> Sequence[MarkedRequest]:
-        after = f"toDateTime64({quote(f'{since.astimezone(UTC):%F %T.%f}')}, 6, 'UTC')"
         rows = await self._rows(
             "SELECT log_id, log_partition, workspace_id, request, appended_at "
             f"FROM {self._table('marked_requests_rows')} FINAL "
-            f"WHERE {_of_log(log_id, partition)} AND appended_at >= {after}"
+            f"WHERE {_of_log(log_id, partition)} AND appended_at >= {moment(since)}"
         )
         return [MarkedRequest(*row) for row in rows]
 
@@ -136,7 +138,8 @@ class ClickHouseStore:
         if rows:
             table = self._table("identity_links_rows")
             columns = link_columns(rows)
-            await self._in_thread(self._links.insert, table, columns, settings=INSERT_SETTINGS)
+            settings = self._guarantees.links
+            await self._in_thread(self._links.insert, table, columns, settings=settings)
 
     async def insert_rejected(self, rows: Sequence[RejectedRow], *, token: str) -> None:
         await self._insert("rejected_events_rows", rejected_columns(rows), token)
@@ -172,15 +175,14 @@ class ClickHouseStore:
 
     def _insert_events(self, rows: Sequence[EventRow], token: str) -> None:
         table = self._table("events_rows")
-        self._connection.insert(table, event_columns(rows), settings=_with_token(token))
+        self._inserts.insert(table, event_columns(rows), token=token)
 
     async def _insert(self, table: str, columns: Columns, token: str = "") -> None:
-        await self._in_thread(
-            self._connection.insert, self._table(table), columns, settings=_with_token(token)
-        )
+        await self._in_thread(self._inserts.insert, self._table(table), columns, token=token)
 
     async def _rows(self, sql: str) -> Sequence[Sequence[Any]]:
-        return await self._in_thread(self._connection.rows, sql)
+        reads = self._guarantees.reads
+        return await self._in_thread(self._connection.rows, sql, settings=reads)
 
     async def _in_thread(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         loop = asyncio.get_running_loop()
@@ -188,10 +190,6 @@ class ClickHouseStore:
 
     def _table(self, name: str) -> str:
         return f"`{self._database}`.{name}"
-
-
-def _with_token(token: str) -> Settings:
-    return {**INSERT_SETTINGS, "insert_deduplication_token": token} if token else INSERT_SETTINGS
 
 
 def _of_log(log_id: str, partition: int) -> str:

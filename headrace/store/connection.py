@@ -51,13 +51,14 @@ class Connection:
         self._answer_seconds = answer_seconds
         self._lock = threading.Lock()
         self._opened: Client | None = None
-        # Its own, so that a proxy in the environment is not asked for a neighbour.
+        # Its own, so that a proxy in the environment is not asked for a neighbour. Over https a
+        # certificate must be one that this machine trusts (SSL_CERT_FILE adds others).
         self._pool = get_pool_manager(maxsize=_CONNECTIONS)
 
-    def rows(self, sql: str) -> Sequence[Sequence[Any]]:
+    def rows(self, sql: str, *, settings: Settings | None = None) -> Sequence[Sequence[Any]]:
         """The rows a query answers."""
         with translated():
-            return self._client().query(sql).result_rows
+            return self._client().query(sql, settings=dict(settings or {})).result_rows
 
     def run(self, sql: str, *, settings: Settings | None = None) -> None:
         """A statement without an answer."""

@@ -17,6 +17,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from headrace.schemas.errors import HeadraceError, Overloaded, Refused, Unavailable
 
+QUORUM_BUSY: Final = 286
+"""UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE: another insert waits for its replicas; not done."""
+
 REFUSED: Final[Mapping[int, str]] = {
     6: "CANNOT_PARSE_TEXT: a value is not what its column takes",
     25: "CANNOT_PARSE_ESCAPE_SEQUENCE: in a string of JSON",
@@ -68,8 +71,11 @@ UNAVAILABLE: Final[Mapping[int, str]] = {
     194: "REQUIRED_PASSWORD",
     209: "SOCKET_TIMEOUT",
     210: "NETWORK_ERROR",
+    225: "NO_ZOOKEEPER: the server has no coordinator in its configuration",
     236: "ABORTED: the store is being stopped",
     242: "TABLE_IS_READ_ONLY: a replica has lost its coordinator",
+    285: "TOO_FEW_LIVE_REPLICAS: fewer than a majority can be reached",
+    289: "REPLICA_IS_NOT_IN_QUORUM: this replica is behind the majority; another may not be",
     319: "UNKNOWN_STATUS_OF_INSERT: of a quorum; it may have been done",
     394: "QUERY_WAS_CANCELLED: the store is being stopped, or somebody killed it",
     497: "ACCESS_DENIED: these credentials lack a grant",
@@ -81,6 +87,10 @@ UNAVAILABLE: Final[Mapping[int, str]] = {
 _NO_SPACE: Final = re.compile(r"no space left|disk quota exceeded|errno:? ?28\b", re.IGNORECASE)
 
 
+class QuorumBusy(Overloaded):
+    """Another insert into the table waits for its replicas; nothing was done."""
+
+
 def classify(message: str, code: int | None) -> HeadraceError:
     """The trouble that an answer (or its absence: code None) means."""
     text = message.strip()[:500]
@@ -88,6 +98,8 @@ def classify(message: str, code: int | None) -> HeadraceError:
         return Overloaded(f"the store's disk is full; make room: {text}", retry_after=5.0)
     if code is not None and code in REFUSED:
         return Refused(f"the store refuses the data: {text}", code=code)
+    if code == QUORUM_BUSY:
+        return QuorumBusy(f"another insert waits for its replicas: {text}", retry_after=0.1)
     if code is not None and code in OVERLOADED:
         return Overloaded(f"the store has no room: {text}", retry_after=OVERLOADED[code][0])
     return Unavailable(f"the store did not do it: {text}")

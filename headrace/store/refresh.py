@@ -5,6 +5,9 @@ Owns the promise of `refresh_identities`: links inserted before the call count w
 every call (calls that wait for one another share a load). When it has grown too large, `all` is
 loaded beside the work, and the moment is written down only after that: whoever dies in between
 leaves a `recent` that reaches back too far, never too short. docs/decisions has the figures.
+
+On a cluster the call loads the replica it reaches; the others load `recent` by themselves every
+second or two (its lifetime), and `all` by a statement for the whole cluster.
 """
 # ruff: noqa: S608 - the database's name is ours
 
@@ -17,13 +20,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from headrace.schemas.errors import HeadraceError
-from headrace.store.connection import Connection
+from headrace.store.connection import Connection, Settings
+from headrace.store.text import quote, quote_name
 
 MOST_RECENT: Final = 5_000
 """Keys in `recent` from which on `all` is loaded anew (for many links: 2 % of them)."""
 REST: Final = 20.0
 """Between two loads of `all` pass this many times its duration, so that it takes 5 % at most."""
 LEAST_REST_SECONDS: Final = 15.0
+
+_NOT_WAITING: Final[Settings] = {
+    # A replica that is away does it when it is back: the statement waits for it in the queue.
+    "distributed_ddl_task_timeout": 30,
+    "distributed_ddl_output_mode": "null_status_on_timeout",
+}
 
 InThread = Callable[..., Awaitable[Any]]
 
@@ -37,9 +47,11 @@ class Identities:
         database: str,
         in_thread: InThread,
         *,
+        cluster: str = "",
         most_recent: int = MOST_RECENT,
     ) -> None:
         self._connection = connection
+        self._cluster = cluster
         self._database = database
         self._in_thread = in_thread
         self._most_recent = most_recent
@@ -84,15 +96,20 @@ class Identities:
         ended = time.monotonic()
         self._not_before = ended + max(LEAST_REST_SECONDS, REST * (ended - begun))
 
-    def _load(self, which: str) -> None:
-        self._connection.run(f"SYSTEM RELOAD DICTIONARY `{self._database}`.identity_links_{which}")
+    def _load(self, which: str, where: str = "", settings: Settings | None = None) -> None:
+        dictionary = f"`{self._database}`.identity_links_{which}"
+        self._connection.run(f"SYSTEM RELOAD DICTIONARY{where} {dictionary}", settings=settings)
 
     def _load_all(self) -> None:
         moment = self._connection.rows("SELECT toString(now64(6, 'UTC'))")[0][0]
-        self._load("all")
+        if self._cluster:
+            self._load("all", f" ON CLUSTER {quote_name(self._cluster)}", _NOT_WAITING)
+        else:
+            self._load("all")
+        loads = quote(self._cluster) if self._cluster else "hostName()"
         self._connection.run(
             f"INSERT INTO `{self._database}`.identity_loads_rows (host, loaded_to) "
-            f"SELECT hostName(), toDateTime64('{moment}', 6, 'UTC')"
+            f"SELECT {loads}, toDateTime64('{moment}', 6, 'UTC')"
         )
 
     def _is_recent_large(self) -> bool:

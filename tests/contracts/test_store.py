@@ -1,4 +1,7 @@
-"""The store's port, held against the fake and against ClickHouse over HTTP (real engine)."""
+"""The store's port, held against the fake and against ClickHouse over HTTP (real engine).
+
+`server` is the same engine with the tables a ClickHouse server gets, in a database of another name.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 
 from headrace.schemas.errors import Refused, Unavailable
 from headrace.schemas.event_ids import request_of
+from headrace.store.engines import EMBEDDED, engines_for
 from headrace.store.port import MarkedRequest, Outcomes, Place, Reason, Sent
 from tests.store.harness import (
     LOG,
@@ -45,7 +49,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
         yield running
 
 
-@pytest.fixture(params=["memory", "clickhouse"])
+ENGINES = {"clickhouse": EMBEDDED, "server": engines_for("", "default", "")}
+DATABASES = {"clickhouse": "headrace", "server": "my-events"}
+
+
+@pytest.fixture(params=["memory", "clickhouse", "server"])
 def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     if request.param == "memory":
         yield memory_tables
@@ -55,7 +63,13 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
         def make_on_server(*, window: int = 1_000, links_per_user: int = 500) -> Tables:
             return stack.enter_context(
-                server_tables(running, window=window, links_per_user=links_per_user)
+                server_tables(
+                    running,
+                    window=window,
+                    links_per_user=links_per_user,
+                    engines=ENGINES[request.param],
+                    database=DATABASES[request.param],
+                )
             )
 
         yield make_on_server

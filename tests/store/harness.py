@@ -20,8 +20,9 @@ from headrace.runtime.clock import ManualClock
 from headrace.store import identities
 from headrace.store.clickhouse import ClickHouseStore
 from headrace.store.connection import Connection
+from headrace.store.engines import EMBEDDED, Engines
 from headrace.store.memory import MemoryStore, Pair, count_links
-from headrace.store.migrate import EMBEDDED, migrate
+from headrace.store.migrate import migrate
 from headrace.store.port import DuplicateRow, EventRow, LinkRow, Place, RejectedRow, Store
 from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
 
@@ -167,27 +168,28 @@ class ServerTables:
     def events(self) -> list[tuple[str, int, bytes, datetime, datetime]]:
         rows = self.rows(
             "SELECT event_id, log_position, properties_raw, timestamp, received_at "
-            f"FROM {self.database}.events ORDER BY log_position"
+            f"FROM `{self.database}`.events ORDER BY log_position"
         )
         return [(id_, at, raw.encode(), *times) for id_, at, raw, *times in rows]
 
     def rejected(self) -> list[tuple[int, str, datetime | None]]:
         return self.rows(
-            f"SELECT log_position, code, timestamp FROM {self.database}.rejected_events ORDER BY 1"
+            "SELECT log_position, code, timestamp "
+            f"FROM `{self.database}`.rejected_events ORDER BY log_position"
         )
 
     def duplicates(self) -> list[tuple[int, str, int]]:
         return self.rows(
             "SELECT log_position, request, kept_log_position "
-            f"FROM {self.database}.deduplicated_events ORDER BY 1"
+            f"FROM `{self.database}`.deduplicated_events ORDER BY 1"
         )
 
     def people(self) -> dict[str, str]:
-        return dict(self.rows(f"SELECT event_id, person_id FROM {self.database}.events"))
+        return dict(self.rows(f"SELECT event_id, person_id FROM `{self.database}`.events"))
 
     def links(self) -> dict[tuple[str, str], str]:
         rows = self.rows(
-            f"SELECT workspace_id, anonymous_id, user_id FROM {self.database}.identity_links"
+            f"SELECT workspace_id, anonymous_id, user_id FROM `{self.database}`.identity_links"
         )
         assert len({row[:2] for row in rows}) == len(rows)
         return {(workspace, anonymous): user for workspace, anonymous, user in rows}
@@ -222,11 +224,16 @@ def server_tables(
     url: str = "",
     window: int = 1_000,
     links_per_user: int = 500,
+    engines: Engines = EMBEDDED,
+    database: str = "headrace",
 ) -> Iterator[ServerTables]:
-    """A fresh, migrated database of a server; `url` if the store is to go another way to it."""
-    database = f"headrace_{next(_databases)}"
-    durable = EMBEDDED.durable.replace("1000000", str(window))
-    engines = msgspec.structs.replace(EMBEDDED, durable=durable, links_per_user=links_per_user)
+    """A fresh, migrated database of a server; `url` if the store is to go another way to it.
+
+    A number is put behind the database's name.
+    """
+    database = f"{database}_{next(_databases)}"
+    durable = engines.durable.replace("1000000", str(window))
+    engines = msgspec.structs.replace(engines, durable=durable, links_per_user=links_per_user)
     migrate(server.url, PROCESSOR, PASSWORD, database, engines=engines)
     store = ClickHouseStore.connect(url or server.url, PROCESSOR, PASSWORD, database)
     connection = Connection(server.url, PROCESSOR, PASSWORD)
@@ -234,7 +241,7 @@ def server_tables(
         yield ServerTables(store, connection, database)
     finally:
         asyncio.run(store.stop())
-        connection.run(f"DROP DATABASE {database} SYNC")
+        connection.run(f"DROP DATABASE `{database}` SYNC")
         connection.close()
 
 

@@ -11,14 +11,8 @@ import pytest
 
 from headrace.schemas.errors import Unavailable
 from headrace.store.connection import Connection
-from headrace.store.migrate import (
-    EMBEDDED,
-    Engines,
-    NewerStore,
-    migrate,
-    read_migrations,
-    statements,
-)
+from headrace.store.engines import EMBEDDED
+from headrace.store.migrate import NewerStore, migrate, read_migrations, statements
 from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
 
 ALL = [migration.name for migration in read_migrations()]
@@ -122,30 +116,6 @@ def test_a_store_that_is_away_is_unavailable() -> None:
     """The caller waits and tries again."""
     with pytest.raises(Unavailable):
         migrate("http://127.0.0.1:1", PROCESSOR, PASSWORD)
-
-
-@pytest.mark.parametrize("migration", read_migrations(), ids=lambda migration: migration.name)
-def test_the_same_files_serve_replicated_tables(migration: object) -> None:
-    """Engines, windows and a dictionary's credentials are filled in; nothing is left open."""
-    replicated = Engines(
-        engine="Replicated{family}({arguments})",
-        durable="replicated_deduplication_window = 1000000",
-        fsync="index_granularity_bytes = 10485760",
-        source="USER 'headrace' PASSWORD 'secret'",
-    )
-    assert isinstance(migration, type(read_migrations()[0]))
-    text = "\n".join(statements(migration, "headrace", replicated))
-    code = re.sub(r"--.*", "", text)
-    assert not re.search(r"\{|\}", code)
-    assert "non_replicated" not in code
-    engines = set(re.findall(r"ENGINE = (\w+)", code))
-    assert engines <= {
-        "Null",
-        "ReplicatedMergeTree",
-        "ReplicatedReplacingMergeTree",
-        "ReplicatedAggregatingMergeTree",
-    }
-    assert code.count("SOURCE(CLICKHOUSE(USER 'headrace'") == code.count("SOURCE(")
 
 
 def test_statements_may_hold_a_semicolon_inside_a_line() -> None:

@@ -1,7 +1,7 @@
 -- What people read are views with plain names (0003); what is written are tables ending in _rows.
 -- Why this shape: docs/decisions/0003-table-shape.md.
 
-CREATE TABLE IF NOT EXISTS {database}.events_rows
+CREATE TABLE IF NOT EXISTS {database}.events_rows{on_cluster}
 (
     workspace_id LowCardinality(String),
     event_id String,
@@ -33,7 +33,7 @@ ORDER BY (workspace_id, event, timestamp)
 SETTINGS {durable}, min_bytes_for_wide_part = 134217728;
 
 -- Refuses what events_rows refuses, and keeps nothing.
-CREATE TABLE IF NOT EXISTS {database}.events_check
+CREATE TABLE IF NOT EXISTS {database}.events_check{on_cluster}
 (
     workspace_id LowCardinality(String),
     event_id String,
@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS {database}.events_check
 ENGINE = Null;
 
 -- One row per position in the end: a reject may be written twice, with other neighbours.
-CREATE TABLE IF NOT EXISTS {database}.rejected_events_rows
+CREATE TABLE IF NOT EXISTS {database}.rejected_events_rows{on_cluster}
 (
     workspace_id LowCardinality(String),
     event_id String,
@@ -79,7 +79,7 @@ PARTITION BY toYYYYMM(ifNull(received_at, toDateTime64(0, 6, 'UTC')))
 ORDER BY (workspace_id, log_id, log_partition, log_position)
 SETTINGS {durable};
 
-CREATE TABLE IF NOT EXISTS {database}.deduplicated_events_rows
+CREATE TABLE IF NOT EXISTS {database}.deduplicated_events_rows{on_cluster}
 (
     workspace_id LowCardinality(String),
     event_id String,
@@ -98,7 +98,7 @@ SETTINGS {durable};
 
 -- Requests whose events may come once more. The reader decides by the log's time how far back
 -- it looks (an hour); this only keeps the table from growing for ever.
-CREATE TABLE IF NOT EXISTS {database}.marked_requests_rows
+CREATE TABLE IF NOT EXISTS {database}.marked_requests_rows{on_cluster}
 (
     log_id LowCardinality(String),
     log_partition UInt32,

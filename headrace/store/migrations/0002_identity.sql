@@ -4,7 +4,7 @@
 -- One row per pair and, until parts are merged, per insert. `first` is the smallest link of the
 -- pair; its last element is minus the microsecond of the insert, so that of equal links the one
 -- inserted last stays and "changed since" can be asked.
-CREATE TABLE IF NOT EXISTS {database}.identity_links_rows
+CREATE TABLE IF NOT EXISTS {database}.identity_links_rows{on_cluster}
 (
     workspace_id LowCardinality(String),
     anonymous_id String,
@@ -20,7 +20,7 @@ ORDER BY (workspace_id, anonymous_id, user_id)
 SETTINGS {fsync}, index_granularity = 256;
 
 -- The same by user, for the links of one person.
-CREATE TABLE IF NOT EXISTS {database}.identity_links_by_user_rows
+CREATE TABLE IF NOT EXISTS {database}.identity_links_by_user_rows{on_cluster}
 (
     workspace_id LowCardinality(String),
     user_id String,
@@ -31,12 +31,12 @@ ENGINE = {engine:AggregatingMergeTree}
 ORDER BY (workspace_id, user_id, anonymous_id)
 SETTINGS {fsync}, index_granularity = 256;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.identity_links_by_user
+CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.identity_links_by_user{on_cluster}
 TO {database}.identity_links_by_user_rows AS
 SELECT workspace_id, user_id, anonymous_id, first FROM {database}.identity_links_rows;
 
 -- Pairs a person has unlinked (or linked again): the last word counts.
-CREATE TABLE IF NOT EXISTS {database}.identity_exclusions_rows
+CREATE TABLE IF NOT EXISTS {database}.identity_exclusions_rows{on_cluster}
 (
     workspace_id LowCardinality(String),
     anonymous_id String,
@@ -50,7 +50,7 @@ SETTINGS {fsync};
 
 -- Up to which moment identity_links_all of a server is known to hold everything. Written by
 -- whoever reloaded it, after that; without a row nothing is known.
-CREATE TABLE IF NOT EXISTS {database}.identity_loads_rows
+CREATE TABLE IF NOT EXISTS {database}.identity_loads_rows{on_cluster}
 (
     host LowCardinality(String),
     loaded_to DateTime64(6, 'UTC')
@@ -60,7 +60,7 @@ ORDER BY host;
 
 -- The rule, over everything: of a user's links the {links_per_user} smallest count, and of the
 -- links of an anonymous id that count the first wins.
-CREATE DICTIONARY IF NOT EXISTS {database}.identity_links_all
+CREATE DICTIONARY IF NOT EXISTS {database}.identity_links_all{on_cluster}
 (
     workspace_id String,
     anonymous_id String,
@@ -99,12 +99,12 @@ SOURCE(CLICKHOUSE({source} QUERY $$
     GROUP BY workspace_id, anonymous_id
 $$))
 LAYOUT(COMPLEX_KEY_HASHED())
-LIFETIME(0);
+LIFETIME({all_lifetime});
 
 -- The same rule for what may have changed since that moment: for each key the whole answer, ''
 -- if no link of it counts. A quarter of a minute is added for inserts that were stamped before
 -- the load and seen only after it; the adapter gives up on inserting links sooner than that.
-CREATE DICTIONARY IF NOT EXISTS {database}.identity_links_recent
+CREATE DICTIONARY IF NOT EXISTS {database}.identity_links_recent{on_cluster}
 (
     workspace_id String,
     anonymous_id String,
@@ -115,7 +115,7 @@ SOURCE(CLICKHOUSE({source} QUERY $$
     WITH
         (
             SELECT max(toUnixTimestamp64Micro(loaded_to)) - 15000000
-            FROM {database}.identity_loads_rows WHERE host = hostName()
+            FROM {database}.identity_loads_rows WHERE host = {loads}
         ) AS since,
         decided AS
         (
@@ -180,4 +180,4 @@ SOURCE(CLICKHOUSE({source} QUERY $$
     )
 $$))
 LAYOUT(COMPLEX_KEY_HASHED())
-LIFETIME(0);
+LIFETIME({recent_lifetime});

@@ -1,6 +1,6 @@
 -- What people read. Analysts have views of their own over these (store/analysts.py).
 
-CREATE OR REPLACE VIEW {database}.events AS
+CREATE OR REPLACE VIEW {database}.events{on_cluster} AS
 SELECT
     workspace_id,
     event_id,
@@ -13,8 +13,8 @@ SELECT
         ifNull(
             nullIf(
                 ifNull(
-                    dictGetOrNull('{database}.identity_links_recent', 'user_id', (workspace_id, anonymous_id)),
-                    dictGet('{database}.identity_links_all', 'user_id', (workspace_id, anonymous_id))
+                    dictGetOrNull('{database_text}.identity_links_recent', 'user_id', (workspace_id, anonymous_id)),
+                    dictGet('{database_text}.identity_links_all', 'user_id', (workspace_id, anonymous_id))
                 ),
                 ''
             ),
@@ -32,7 +32,7 @@ SELECT
 FROM {database}.events_rows;
 
 -- Asked with the keys of the rejects that a query shows, and only if it shows `replayed`.
-CREATE DICTIONARY IF NOT EXISTS {database}.stored_events
+CREATE DICTIONARY IF NOT EXISTS {database}.stored_events{on_cluster}
 (
     workspace_id String,
     event String,
@@ -41,10 +41,10 @@ CREATE DICTIONARY IF NOT EXISTS {database}.stored_events
     log_position UInt64 DEFAULT 0
 )
 PRIMARY KEY workspace_id, event, timestamp, event_id
-SOURCE(CLICKHOUSE({source} DB '{database}' TABLE 'events_rows'))
+SOURCE(CLICKHOUSE({source} DB '{database_text}' TABLE 'events_rows'))
 LAYOUT(COMPLEX_KEY_DIRECT());
 
-CREATE OR REPLACE VIEW {database}.rejected_events AS
+CREATE OR REPLACE VIEW {database}.rejected_events{on_cluster} AS
 SELECT
     workspace_id,
     event_id,
@@ -60,7 +60,7 @@ SELECT
     schema,
     raw,
     isNotNull(timestamp) AND dictHas(
-        '{database}.stored_events',
+        '{database_text}.stored_events',
         (workspace_id, event, ifNull(timestamp, toDateTime64(0, 6, 'UTC')), event_id)
     ) AS replayed,
     log_id,
@@ -68,7 +68,7 @@ SELECT
     log_position
 FROM {database}.rejected_events_rows FINAL;
 
-CREATE OR REPLACE VIEW {database}.deduplicated_events AS
+CREATE OR REPLACE VIEW {database}.deduplicated_events{on_cluster} AS
 SELECT
     workspace_id,
     event_id,
@@ -83,7 +83,7 @@ SELECT
 FROM {database}.deduplicated_events_rows FINAL;
 
 -- The links that count, exactly as person_id takes them.
-CREATE OR REPLACE VIEW {database}.identity_links AS
+CREATE OR REPLACE VIEW {database}.identity_links{on_cluster} AS
 SELECT
     workspace_id,
     anonymous_id,
@@ -93,6 +93,6 @@ SELECT
 FROM {database}.identity_links_rows
 GROUP BY workspace_id, anonymous_id, user_id
 HAVING user_id = ifNull(
-    dictGetOrNull('{database}.identity_links_recent', 'user_id', (workspace_id, anonymous_id)),
-    dictGet('{database}.identity_links_all', 'user_id', (workspace_id, anonymous_id))
+    dictGetOrNull('{database_text}.identity_links_recent', 'user_id', (workspace_id, anonymous_id)),
+    dictGet('{database_text}.identity_links_all', 'user_id', (workspace_id, anonymous_id))
 );
