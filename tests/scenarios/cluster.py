@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -84,8 +85,9 @@ class Cluster:
         return self
 
     def migrate(self) -> None:
-        """`headrace migrate`, as an operator would."""
-        done = self.processors[0].run("migrate")
+        """`headrace migrate`, as an operator would: the topic, and the embedded store's tables."""
+        embedded = {**self.variables, "HEADRACE_CLICKHOUSE": ""}
+        done = self.store.run("migrate", **embedded)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start_programs(self) -> None:
@@ -164,6 +166,7 @@ class Cluster:
             complete_home(home, control, read_settings(self.store.environment()))
         login = read_processor_login(home)
         _, _, place = login.url.partition("://")
+        who = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}"
         return {
             "HEADRACE_KAFKA": self.broker.address("SASL_PLAINTEXT"),
             "HEADRACE_KAFKA_SECURITY": "sasl_plaintext",
@@ -172,7 +175,7 @@ class Cluster:
             "HEADRACE_KAFKA_PARTITIONS": str(PARTITIONS),
             "HEADRACE_REDIS": self.redis.url,
             "HEADRACE_DATABASE": self.database_url,
-            "HEADRACE_CLICKHOUSE": f"http://{login.user}:{login.password}@{place}/{login.database}",
+            "HEADRACE_CLICKHOUSE": f"http://{who}@{place}/{login.database}",
         }
 
     # what it knows

@@ -80,11 +80,11 @@ class Program(Server):
         except httpx2.TransportError:
             return 0
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Another `headrace` command in the same environment."""
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Another `headrace` command in the same environment, and these variables."""
         return subprocess.run(
             [HEADRACE, *arguments],
-            env=self.environment(),
+            env={**self.environment(), **variables},
             capture_output=True,
             text=True,
             timeout=90,
