@@ -1,0 +1,153 @@
+"""A node whose parts are servers: each setting alone, and all that stays embedded around it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from headrace.runtime.credentials import read_processor_login
+from tests.scenarios.node import Node, post, until
+from tests.services.kafka import KafkaServer
+from tests.services.postgres import PostgresServer
+from tests.services.redis import RedisServer
+
+pytestmark = pytest.mark.node
+
+MakeNode = Callable[..., Node]
+
+
+def event(number: int = 0) -> dict[str, object]:
+    return {"event": "sent", "user_id": f"u{number}", "timestamp": "2026-01-01T00:00:00Z"}
+
+
+def check_way(node: Node) -> None:
+    """Events go in, are rows, and the node's own commands find nothing wrong."""
+    ids = set()
+    for number in range(3):
+        answer = post(f"{node.url}/v1/events", node.credentials.api_key, event(number))
+        assert answer.status_code == 200, answer.text
+        ids.add(answer.json()["event_id"])
+
+    def found() -> bool:
+        rows = node.rows("SELECT event_id FROM events WHERE event = 'sent'")
+        return sorted(rows) == sorted((each,) for each in ids)
+
+    until(found, "every event is a row, once")
+    done = node.run("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert node.run("status").returncode == 0
+    assert node.stop() == 0
+
+
+def own_topic(kafka: KafkaServer, **more: str) -> dict[str, str]:
+    """A topic and a group of a test's own, on the broker that tests share."""
+    name = f"node-{uuid.uuid4().hex[:12]}"
+    return {
+        "HEADRACE_KAFKA": kafka.bootstrap,
+        "HEADRACE_KAFKA_TOPIC": name,
+        "HEADRACE_KAFKA_GROUP": name,
+        "HEADRACE_KAFKA_PARTITIONS": "3",
+        **more,
+    }
+
+
+def test_with_kafka_alone(make_node: MakeNode, kafka: KafkaServer) -> None:
+    """The log is a topic that `up` makes; everything else stays in HOME."""
+    node = make_node(**own_topic(kafka)).start()
+    until(lambda: post_ready(node), "the collector is ready")
+    report = json.loads(node.run("status", "--json").stdout)
+    assert report["log"]["partitions"] == 3
+    assert not node.home.log.exists()
+    assert "Kafka 4" in node.run("check").stdout
+    check_way(node)
+
+
+def post_ready(node: Node) -> bool:
+    import httpx2
+
+    return httpx2.get(f"{node.url}/readyz").status_code == 200
+
+
+def test_with_redis_alone(make_node: MakeNode, redis: RedisServer) -> None:
+    """Limits and keys are in Redis, the log in HOME; a retry is answered from Redis."""
+    node = make_node(HEADRACE_REDIS=redis.url).start()
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    url = f"{node.url}/v1/events"
+    first, second = (
+        post(url, node.credentials.api_key, event() | {"event": "keyed"}, **key) for _ in range(2)
+    )
+    assert second.json() == first.json()
+    assert second.headers["idempotent-replayed"] == "true"
+    assert "Redis" in node.run("check").stdout
+    check_way(node)
+
+
+def test_with_postgresql_alone(make_node: MakeNode, postgres: PostgresServer) -> None:
+    """Control data is in PostgreSQL; commands change it there."""
+    node = make_node(HEADRACE_DATABASE=postgres.make_database()).start()
+    assert not node.home.control.exists()
+    assert node.run("workspaces", "create", "another").returncode == 0
+    assert "another" in node.run("workspaces", "list").stdout
+    assert "PostgreSQL" in node.run("check").stdout
+    check_way(node)
+
+
+def test_with_clickhouse_alone(make_node: MakeNode) -> None:
+    """The tables are on a server; the node has a log and control data of its own."""
+    server = make_node().start()
+    login = read_processor_login(server.home)
+    where = login.url.removeprefix("http://")
+    node = make_node(
+        HEADRACE_CLICKHOUSE=f"http://{login.user}:{login.password}@{where}/{login.database}"
+    ).start()
+    assert set(node.pids()) == {"collector", "processor"}
+    assert not node.home.store.exists()
+    answer = post(f"{node.url}/v1/events", node.credentials.api_key, event())
+    assert answer.status_code == 200
+    until(
+        lambda: server.rows("SELECT event_id FROM events") == [(answer.json()["event_id"],)],
+        "the event is a row on the server",
+    )
+    done = node.run("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert node.stop() == 0
+
+
+def test_with_all_but_the_store(
+    make_node: MakeNode, kafka: KafkaServer, redis: RedisServer, postgres: PostgresServer
+) -> None:
+    """Kafka, Redis and PostgreSQL together."""
+    node = make_node(
+        **own_topic(kafka), HEADRACE_REDIS=redis.url, HEADRACE_DATABASE=postgres.make_database()
+    ).start()
+    until(lambda: post_ready(node), "the collector is ready")
+    check_way(node)
+
+
+def test_migrate_may_be_repeated_and_done_by_several(
+    make_node: MakeNode, kafka: KafkaServer, postgres: PostgresServer
+) -> None:
+    """At once and again; the tables of a store that does not run are left to `up`."""
+    node = make_node(**own_topic(kafka), HEADRACE_DATABASE=postgres.make_database())
+    with ThreadPoolExecutor(3) as threads:
+        for done in threads.map(lambda _: node.run("migrate"), range(3)):
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "3 partitions" in done.stdout
+            assert "`headrace up` makes its tables" in done.stdout
+    node.start()
+    done = node.run("migrate")
+    assert (done.returncode, "tables: up to date" in done.stdout) == (0, True), done.stdout
+    check_way(node)
+
+
+def test_migrate_says_which_part_does_not_answer(make_node: MakeNode) -> None:
+    """A sentence and an exit code of 1, after the time it was given."""
+    node = make_node(HEADRACE_KAFKA="127.0.0.1:1")
+    done = node.run("migrate", "--wait", "0")
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
