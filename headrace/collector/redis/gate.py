@@ -11,7 +11,6 @@ renewed before it is heard by Redis again: until then nobody knows that this key
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import secrets
 from collections.abc import Awaitable
@@ -107,8 +106,7 @@ class RedisGate:
     async def stop(self) -> None:
         """Take leave of Redis, if it listens, and hang up; within 50 ms or so."""
         self._confirming.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._confirming
+        await asyncio.wait([self._confirming])
         if self._line.is_up:
             await self._line.ask(
                 scripts.CONFIRM, [self._epoch, self._collectors], self._confirmation(leaves=True)

@@ -14,7 +14,6 @@ for 60 ms finds the answer in its socket, and must not take the server for dead.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -111,10 +110,10 @@ class Line:
             self._wanted.set()
 
     async def stop(self) -> None:
-        """Hang up at once."""
+        """Hang up at once; whoever waits is told so, and nothing is sent any more."""
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait([self._task])
+        self._let_go()
 
     def _queue(
         self, script: Script, keys: Sequence[bytes], words: Sequence[bytes], *, lasting: bool
@@ -135,6 +134,9 @@ class Line:
             try:
                 await self._live()
             except (RedisError, OSError, TimeoutError) as error:
+                self._down(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+                log.exception("the connection to Redis broke in a way that is not known")
                 self._down(error)
             steady = self._loop.time() - began > _STEADY_SECONDS
             pause = (
@@ -217,6 +219,10 @@ class Line:
                 "Redis is not used: limits are counted here, and requests with a key are marked",
                 why=str(error) or f"no answer within {ROUND_TRIP_SECONDS * 1000:.0f} ms",
             )
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody waits for this connection any more."""
         REDIS_UP.set(0)
         self.is_up = False
         self._tried.set()

@@ -98,14 +98,10 @@ if last and last > now + STEP then  -- The clock was put back: nobody waits for 
 end
 local left, oldest = 0, nil
 if last then
-  if not is_within(last) then
-    redis.call('LTRIM', window, -1, -1)
-  else
+  oldest = entry(1)
+  if oldest and not is_within(oldest) then
+    redis.call('LTRIM', window, is_within(last) and first_after(is_within) - 1 or -1, -1)
     oldest = entry(1)
-    if not is_within(oldest) then
-      redis.call('LTRIM', window, first_after(is_within) - 1, -1)
-      oldest = entry(1)
-    end
   end
   local _
   _, left = entry(0)
