@@ -25,6 +25,8 @@ class LogUnderTest(Protocol):
 
     clock: ManualClock
     appender: Appender
+    has_own_time: bool
+    """Whether records are stamped by a clock other than `clock`: a broker's."""
 
     def membership(self) -> Membership:
         """A processor that starts."""
@@ -34,17 +36,21 @@ class LogUnderTest(Protocol):
         """The collector ends and starts again."""
         ...
 
-    def forget_commits(self) -> None: ...
+    async def freeze_owner(self) -> None:
+        """The newest processor is frozen, and taken for dead. It does not know."""
+        ...
+
+    async def forget_commits(self) -> None: ...
 
     async def drop_settled(self, assignment: Assignment, earliest: int) -> None:
         """Retention runs, until `earliest` is the earliest position."""
         ...
 
-    def break_appends(self) -> None:
+    async def break_appends(self) -> None:
         """From now on nothing can be stored."""
         ...
 
-    def mend_appends(self) -> None: ...
+    async def mend_appends(self) -> None: ...
 
     async def replace(self) -> None:
         """Another log takes this one's place."""
@@ -54,6 +60,8 @@ class LogUnderTest(Protocol):
 
 
 class MemoryLogUnderTest:
+    has_own_time = False
+
     def __init__(self) -> None:
         self.clock = ManualClock()
         self._log = MemoryLog(self.clock)
@@ -66,16 +74,19 @@ class MemoryLogUnderTest:
         await self.appender.stop()
         self.appender = self._log.appender()
 
-    def forget_commits(self) -> None:
+    async def freeze_owner(self) -> None:
+        return  # the newest to ask owns the partition; nobody asks the others
+
+    async def forget_commits(self) -> None:
         self._log.forget_commits()
 
     async def drop_settled(self, assignment: Assignment, earliest: int) -> None:
         self._log.drop_settled()
 
-    def break_appends(self) -> None:
+    async def break_appends(self) -> None:
         self._log.fail_appends(Overloaded("full"))
 
-    def mend_appends(self) -> None:
+    async def mend_appends(self) -> None:
         self._log.fail_appends(None)
 
     async def replace(self) -> None:
@@ -86,6 +97,8 @@ class MemoryLogUnderTest:
 
 
 class SqliteLogUnderTest:
+    has_own_time = False
+
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
         self.log = folder / "log.sqlite"
@@ -100,7 +113,10 @@ class SqliteLogUnderTest:
         await self.appender.stop()
         self.appender = self._open()
 
-    def forget_commits(self) -> None:
+    async def freeze_owner(self) -> None:
+        return  # the newest to ask owns the partition; nobody asks the others
+
+    async def forget_commits(self) -> None:
         for file in self.positions.parent.glob("positions.sqlite*"):
             file.unlink()
 
@@ -110,11 +126,11 @@ class SqliteLogUnderTest:
 
         await until(is_dropped)
 
-    def break_appends(self) -> None:
+    async def break_appends(self) -> None:
         self._lock = sqlite3.connect(self.log, isolation_level=None)
         self._lock.execute("BEGIN IMMEDIATE")  # no other connection can write now
 
-    def mend_appends(self) -> None:
+    async def mend_appends(self) -> None:
         assert self._lock is not None
         self._lock.close()
 
@@ -135,12 +151,6 @@ class SqliteLogUnderTest:
             max_bytes=1024**3,
             reserve_bytes=65536,
         )
-
-
-ADAPTERS: dict[str, Callable[[Path], LogUnderTest]] = {
-    "memory": lambda _folder: MemoryLogUnderTest(),
-    "sqlite": SqliteLogUnderTest,
-}
 
 
 @asynccontextmanager
@@ -173,9 +183,9 @@ async def read(
     *,
     max_records: int = 10_000,
     max_bytes: int = 2**30,
-    wait_seconds: float = 0.0,
+    wait_seconds: float = PATIENCE_SECONDS,
 ) -> Sequence[Record]:
-    """`Assignment.read` with bounds that do not matter."""
+    """`Assignment.read` with bounds that do not matter, where there is something to read."""
     return await assignment.read(
         position, max_records=max_records, max_bytes=max_bytes, wait_seconds=wait_seconds
     )
