@@ -32,7 +32,7 @@ async def test_as_many_as_the_limit_pass_and_no_more(subject: Subject) -> None:
     assert [each.allowed for each in decisions] == [True] * 3 + [False] * 2
     assert [each.remaining for each in decisions] == [2, 1, 0, 0, 0]
     assert {each.limit for each in decisions} == {3}
-    assert {each.seconds for each in decisions} == {60}
+    assert all(50 < each.seconds <= 60 for each in decisions)
 
 
 async def test_collectors_share_a_limit(subject: Subject) -> None:
@@ -59,9 +59,10 @@ async def test_room_comes_when_the_oldest_leave(subject: Subject) -> None:
     assert await passes(subject, 2)
     subject.advance(30)
     assert await passes(subject, 2)
-    subject.advance(29)
+    subject.advance(20)
     refused = (await subject.gate.enter("ws", 2)).decision
-    assert (refused.allowed, refused.seconds) == (False, 1)
+    assert not refused.allowed
+    assert 1 <= refused.seconds <= 10
     subject.advance(refused.seconds)
     assert await passes(subject, 2)
     assert not await passes(subject, 2)
@@ -71,9 +72,9 @@ async def test_those_refused_do_not_count(subject: Subject) -> None:
     """Who knocks all the time is let in as soon as anybody else."""
     assert await passes(subject, 1)
     for _ in range(5):
-        subject.advance(11)
+        subject.advance(9)
         assert not await passes(subject, 1)
-    subject.advance(5)
+    subject.advance(15)
     assert await passes(subject, 1)
 
 
@@ -83,7 +84,8 @@ async def test_a_lowered_limit_holds_at_once(subject: Subject) -> None:
         await passes(subject, 100)
         subject.advance(1)
     decision = (await subject.gate.enter("ws", 3)).decision
-    assert (decision.allowed, decision.remaining, decision.seconds) == (False, 0, 57)
+    assert (decision.allowed, decision.remaining) == (False, 0)
+    assert 51 < decision.seconds <= 57, "not 50 or less, when the first leaves"
     subject.advance(decision.seconds)
     assert await passes(subject, 3)
 
@@ -102,9 +104,9 @@ async def test_large_limits_never_let_more_through(subject: Subject) -> None:
     for _ in range(101):
         entries = await asyncio.gather(*(subject.gate.enter("ws", limit) for _ in range(100)))
     assert sum(entry.decision.allowed for entry in entries) == 1
-    subject.advance(59)
+    subject.advance(30)
     assert not await passes(subject, limit)
-    subject.advance(2)
+    subject.advance(31)
     decision = (await subject.gate.enter("ws", limit)).decision
     assert (decision.allowed, decision.remaining) == (True, limit - 1)
 
@@ -114,7 +116,7 @@ async def test_looking_counts_nothing(subject: Subject) -> None:
     assert (await subject.gate.look("ws", 1)).allowed
     assert await passes(subject, 1)
     looked = await subject.gate.look("ws", 1)
-    assert (looked.allowed, looked.remaining, looked.seconds) == (False, 0, 60)
+    assert (looked.allowed, looked.remaining) == (False, 0)
 
 
 async def test_workspaces_do_not_share_a_limit(subject: Subject) -> None:

@@ -26,8 +26,8 @@ from headrace.collector.redis.scripts import Script
 from headrace.runtime.metrics import REDIS_FALLBACKS, REDIS_SECONDS, REDIS_UP
 
 ROUND_TRIP_SECONDS: Final = 0.05
-_TURNS: Final = 5
-_TURN_SECONDS: Final = ROUND_TRIP_SECONDS / _TURNS
+TURNS = 5
+_TURN_SECONDS: Final = ROUND_TRIP_SECONDS / TURNS
 CONNECT_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _LONGEST_PAUSE_SECONDS: Final = 1.0
@@ -135,7 +135,7 @@ class Line:
                 await self._live()
             except (RedisError, OSError, TimeoutError) as error:
                 self._down(error)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            except Exception as error:  # whatever it is, nobody may wait for ever
                 log.exception("the connection to Redis broke in a way that is not known")
                 self._down(error)
             steady = self._loop.time() - began > _STEADY_SECONDS
@@ -248,7 +248,7 @@ class Line:
         self._ticking = False
         if self._busy_since is None:
             return
-        if self._turn - self._busy_since >= _TURNS and self._limit is not None:
+        if self._turn - self._busy_since >= TURNS and self._limit is not None:
             self._limit.reschedule(self._loop.time())
         self._tick_on()
 

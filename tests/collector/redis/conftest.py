@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.collector.redis.gates import Collectors
+from tests.contracts.gates import patience
 from tests.services.redis import RedisServer
+
+
+@pytest.fixture(autouse=True)
+def patient() -> Iterator[None]:
+    with patience():
+        yield
 
 
 @pytest.fixture
