@@ -2,9 +2,10 @@
 
 Owns the promise of `refresh_identities`: links inserted before the call count when it returns.
 `identity_links_recent` holds what changed since `identity_links_all` was loaded and is loaded at
-every call (calls that wait for one another share a load). When it has grown too large, `all` is
-loaded beside the work, and the moment is written down only after that: whoever dies in between
-leaves a `recent` that reaches back too far, never too short. docs/decisions has the figures.
+every call (calls that wait for one another, or for the rest between two loads, share one). When it
+has grown too large, `all` is loaded beside the work, and the moment is written down only after
+that: whoever dies in between leaves a `recent` that reaches back too far, never too short.
+docs/decisions has the figures.
 
 On a cluster the call loads the replica it reaches; the others load `recent` by themselves every
 second or two (its lifetime), and `all` by a statement for the whole cluster.
@@ -28,6 +29,10 @@ MOST_RECENT: Final = 5_000
 REST: Final = 20.0
 """Between two loads of `all` pass this many times its duration, so that it takes 5 % at most."""
 LEAST_REST_SECONDS: Final = 15.0
+REST_OF_RECENT: Final = 4.0
+"""Between two loads of `recent` pass this many times its duration: with a dozen partitions that
+write five ranges a second each, it took most of a core; those who come meanwhile share one."""
+LONGEST_REST_SECONDS: Final = 0.5
 
 _NOT_WAITING: Final[Settings] = {
     # A replica that is away does it when it is back: the statement waits for it in the queue.
@@ -59,6 +64,7 @@ class Identities:
         self._asked = 0
         self._served = 0
         self._not_before = 0.0
+        self._recent_not_before = 0.0
         self._loading: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
@@ -67,9 +73,12 @@ class Identities:
         async with self._lock:
             if self._served >= mine:
                 return
-            serving = self._asked
+            await asyncio.sleep(self._recent_not_before - time.monotonic())
+            serving, begun = self._asked, time.monotonic()
             await self._in_thread(self._load, "recent")
-            self._served = serving
+            self._served, ended = serving, time.monotonic()
+            rest = min(REST_OF_RECENT * (ended - begun), LONGEST_REST_SECONDS)
+            self._recent_not_before = ended + rest
         if self._may_load_all() and await self._in_thread(self._is_recent_large):
             self._loading = asyncio.create_task(self._load_all_beside())
 
