@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 import msgspec
 
 from headrace.eventlog.port import Assignment
@@ -23,3 +25,4 @@ class Parts(msgspec.Struct, frozen=True):
     fail_point: FailPoint
     breaker: Breaker
     tracer: RangeTracer | None
+    steps_thread: Executor

@@ -7,6 +7,7 @@ worker does is in `worker.py`; what makes a record settled once is in `settle.py
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
@@ -60,6 +61,7 @@ class Processor:
         self._breaker = breaker or Breaker(store)
         self._tracer = tracer
         self._steps = pure_steps(schemas)
+        self._steps_thread = ThreadPoolExecutor(1, thread_name_prefix="steps")
         self._waits = Waits(clock)
         self._held: set[int] = set()
         self._workers: set[asyncio.Task[None]] = set()
@@ -80,6 +82,7 @@ class Processor:
                 worker.add_done_callback(self._workers.discard)
         finally:
             await self.stop()
+            self._steps_thread.shutdown(wait=False)
             if self._failure is not None:
                 raise self._failure
 
@@ -138,6 +141,7 @@ class Processor:
             fail_point=self._fail_point,
             breaker=self._breaker,
             tracer=self._tracer,
+            steps_thread=self._steps_thread,
         )
         return await Worker(parts, self._steps, self._flush).run()
 

@@ -123,6 +123,29 @@ async def test_a_large_range_goes_through_the_steps_in_a_thread() -> None:
     assert len(trial.store.rejected) == 900
 
 
+async def test_a_partition_that_is_stuck_stops_no_other() -> None:
+    """One worker waits for its block for ever; the others' records are settled meanwhile."""
+    trial = Trial(partitions=3, rows=1_000)
+    for key in (b"0", b"2", b"7"):
+        await trial.append(*(trial.make_event() for _ in range(600)), key=key)
+    assert all(partition.records for partition in trial.log.partitions)
+    freeze = Freeze(Point.ANNOUNCED)
+    processor = trial.processor(fail_point=freeze)
+    run = asyncio.create_task(processor.run())
+    await until(freeze.reached.is_set)
+
+    def settled() -> int:
+        return sum(
+            partition.committed == Committed(partition.end) for partition in trial.log.partitions
+        )
+
+    await until(lambda: settled() == 2)
+    freeze.thawed.set()
+    await until(trial.is_settled)
+    await finish(run, processor)
+    trial.check()
+
+
 async def test_unreadable_records_keep_their_bytes_and_block_nobody() -> None:
     """Each becomes a row of `rejected_events`, in the workspace it names if it names one."""
     trial = Trial()
