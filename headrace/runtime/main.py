@@ -38,6 +38,7 @@ COMMANDS: Final = (
     ("send", "send:send", "Send events from NDJSON.", EVENTS),
     ("sample", "sample:sample", "Write made-up events as NDJSON.", EVENTS),
     ("query", "query:query", "Run a query and print its result.", EVENTS),
+    ("ledger", "ledger:ledger", "Is every record there once? Names those that are not.", EVENTS),
     ("rejected", "rejected:app", "Rejected events: list, send through again.", EVENTS),
     ("identities", "identities:app", "Who is whom: show, unlink, link.", EVENTS),
     ("workspaces", "workspaces:app", "Create and list workspaces.", ACCESS),
