@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.processor.failpoints import read_fail_point
 from headrace.runtime.setting_text import (
     addresses,
     choice,
@@ -30,6 +31,11 @@ from headrace.runtime.setting_text import (
 )
 
 MEBIBYTE: Final = 1024 * 1024
+
+
+def _fail_point(text: str) -> str:
+    read_fail_point(text)
+    return text
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -273,6 +279,6 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "HEADRACE_FAIL_POINT",
         "",
         "`<point>[:n]`: the processor kills itself when it passes there; for fault tests.",
-        str,
+        _fail_point,
     ),
 }

@@ -80,6 +80,7 @@ def test_bad_addresses_are_refused(text: str) -> None:
         ("HEADRACE_REDIS", "http://h", "redis://"),
         ("HEADRACE_DATABASE", "mysql://h/d", "postgresql"),
         ("HEADRACE_BREAKER_SHARE", "2", "a share above 0"),
+        ("HEADRACE_FAIL_POINT", "nowhere:2", "one of taken_over"),
         ("HEADRACE_CLICKHOUSE", "clickhouse://h/d", "http(s)://user:password@host:port/database"),
     ],
 )
