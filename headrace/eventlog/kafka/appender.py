@@ -29,6 +29,7 @@ from headrace.eventlog.port import Batch, KeyRecord
 from headrace.runtime.clock import Clock
 from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
 
+_MOMENT_SECONDS: Final = 0.005
 _PAUSE_SECONDS: Final = 0.3
 _BACKOFF_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 2.0
@@ -72,13 +73,10 @@ class KafkaAppender:
         self._demand_open()
         if not batch.records:
             return
-        if self._link is None:
-            await self._connected()
-        assert self._link is not None
-        append = Append(
-            self._loop.create_future(), self._loop.time() + self._options.append_seconds
-        )
-        self._waiting.add(batch, append, self._link.max_batch_bytes)
+        expires_at = self._loop.time() + self._options.append_seconds
+        link = self._link or await self._connected(expires_at)
+        append = Append(self._loop.create_future(), expires_at)
+        self._waiting.add(batch, append, link.max_batch_bytes)
         self._wake.set()
         await self._outcome(append)
 
@@ -98,7 +96,7 @@ class KafkaAppender:
         while self._link is not None and not self._waiting.is_empty:
             if self._loop.time() > deadline or not self._is_writable:
                 break
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(_MOMENT_SECONDS)
         self._running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
@@ -110,14 +108,14 @@ class KafkaAppender:
         if self._link is None and self._why_not:
             raise Overloaded(self._why_not, retry_after=RETRY_SECONDS)
 
-    async def _connected(self) -> None:
+    async def _connected(self, deadline: float) -> Link:
         """Wait for the first try to connect, or for one that nothing speaks against yet."""
-        deadline = self._loop.time() + self._options.append_seconds
         while self._link is None:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(_MOMENT_SECONDS)
             self._demand_open()
             if self._loop.time() > deadline:
                 raise Overloaded("Kafka does not answer", retry_after=RETRY_SECONDS)
+        return self._link
 
     async def _outcome(self, append: Append) -> None:
         try:

@@ -111,6 +111,8 @@ class Link:
             timestamp_ms,
             self._options.compression,
         )
+        for part in parts:
+            part.records = ()  # they are in the payload now
         lane.outgoing = Outgoing(parts, payload, now)
 
     async def send(self, node: int, lanes: Sequence[Lane]) -> Mapping[int, BaseException | None]:

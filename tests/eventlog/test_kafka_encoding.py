@@ -1,0 +1,102 @@
+"""Records to Kafka's batches and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from headrace.eventlog.kafka.encoding import (
+    BATCH_OVERHEAD,
+    Headers,
+    decode,
+    encode,
+    size_of,
+    size_of_headers,
+    split,
+)
+from headrace.eventlog.port import NewRecord, Record
+from headrace.schemas.errors import Unavailable
+
+NOW_MS = 1_750_000_000_123
+SEQUENCE = (4711, 3, 99)
+
+
+def there_and_back(batch: bytes, position: int = 0) -> list[Record]:
+    found: list[Record] = []
+    for one in split(batch):
+        decode(one, position, found)
+    return found
+
+
+def records(count: int, size: int = 20) -> list[NewRecord]:
+    return [NewRecord(b"key %d" % n, b"%0*d" % (size, n)) for n in range(count)]
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+@pytest.mark.parametrize("count", [1, 2, 1000])
+def test_records_come_back_as_they_were(compression: str, count: int) -> None:
+    """Order, keys, values and the time survive every compression."""
+    wanted = records(count)
+    found = there_and_back(encode([(wanted, [])], SEQUENCE, NOW_MS, compression))
+    assert [(r.position, r.key, r.value) for r in found] == [
+        (n, r.key, r.value) for n, r in enumerate(wanted)
+    ]
+    assert {r.appended_at for r in found} == {datetime.fromtimestamp(NOW_MS / 1000, UTC)}
+    assert all(r.headers == {} for r in found)
+
+
+def test_each_part_keeps_its_headers() -> None:
+    """Batches of several requests lie in one batch of Kafka; none takes another's headers."""
+    parts: list[tuple[Sequence[NewRecord], Headers]] = [
+        (records(2), [("mark", b"retry"), ("traceparent", b"00-1")]),
+        (records(1), []),
+        (records(1), [("mark", b""), ("mark", b"last")]),
+    ]
+    found = there_and_back(encode(parts, SEQUENCE, NOW_MS, "lz4"))
+    assert [r.headers for r in found] == [
+        {"mark": b"retry", "traceparent": b"00-1"},
+        {"mark": b"retry", "traceparent": b"00-1"},
+        {},
+        {"mark": b"last"},
+    ]
+
+
+def test_what_does_not_shrink_is_sent_as_it_is() -> None:
+    """Compressing never makes a batch larger than its records were."""
+    noise = bytes((n * 7919 >> 3) % 256 for n in range(40))
+    plain = encode([([NewRecord(b"", noise)], [])], SEQUENCE, NOW_MS, "none")
+    assert encode([([NewRecord(b"", noise)], [])], SEQUENCE, NOW_MS, "zstd") == plain
+
+
+def test_a_batch_is_never_larger_than_said() -> None:
+    """Sizes are checked before sending, so what is said must be the most there can be."""
+    headers: Headers = [("traceparent", b"x" * 55), ("märk", b"y")]
+    for size in (0, 1, 127, 128, 16_384, 2_097_152):
+        wanted = [NewRecord(b"k" * min(size, 300), b"v" * size)] * 3
+        said = sum(size_of(r, size_of_headers(headers)) for r in wanted) + BATCH_OVERHEAD
+        assert len(encode([(wanted, headers)], SEQUENCE, NOW_MS, "none")) <= said
+
+
+def test_reading_begins_in_the_middle_of_a_batch() -> None:
+    """The broker sends whole batches; records before the position asked for are left out."""
+    batch = encode([(records(5), [])], SEQUENCE, NOW_MS, "lz4")
+    assert [r.position for r in there_and_back(batch, 3)] == [3, 4]
+
+
+def test_a_batch_that_was_cut_short_is_left_out() -> None:
+    """The last batch of an answer may be incomplete; it comes again, whole."""
+    batch = encode([(records(5), [])], SEQUENCE, NOW_MS, "lz4")
+    assert len(split(batch + batch[:-1])) == 1
+    assert split(batch[:-1]) == []
+
+
+@pytest.mark.parametrize("where", [30, 70, -1])
+def test_a_damaged_batch_is_told(where: int) -> None:
+    """A bit that flipped on the way is found by the checksum, not by the reader of events."""
+    batch: Any = bytearray(encode([(records(5), [])], SEQUENCE, NOW_MS, "lz4"))
+    batch[where] ^= 1
+    with pytest.raises(Unavailable, match="damaged"):
+        there_and_back(bytes(batch))
