@@ -136,7 +136,8 @@ class KafkaServer(Server):
         }
 
     def _format(self) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # No dash at its beginning: it would be taken for an option.
+        cluster = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         scram = f"SCRAM-SHA-512=[name={USERNAME},password={PASSWORD}]"
         subprocess.run(
             [
