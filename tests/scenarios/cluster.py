@@ -61,6 +61,7 @@ class Cluster:
         self.to_broker, self.to_store = Proxy(), Proxy()
         self.broker = KafkaServer(root / "kafka", broker_properties, through=self.to_broker.port)
         self.redis = RedisServer(root / "redis", appendonly=True)
+        self.redis.root.mkdir()
         self.variables: dict[str, str] = {}
         of_store = {"HEADRACE_DATABASE": database_url}
         self.store = Program(root / "store0", "store", of_store)
@@ -77,7 +78,6 @@ class Cluster:
         for proxy in (self.to_broker, self.to_store):
             proxy.start()
         for server in (self.broker, self.redis):
-            server.root.mkdir(parents=True, exist_ok=True)
             server.start()
         self.store.start()
         self.migrate()

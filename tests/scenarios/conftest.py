@@ -69,8 +69,12 @@ class _Shared:
         if self._made is None:
             folder = self._root / f"cluster{self._count}"
             self._count += 1
-            self._made = Cluster(folder, self._postgres.make_database())
-            self._made.start()
+            made = Cluster(folder, self._postgres.make_database())
+            try:
+                self._made = made.start()
+            except BaseException:
+                made.stop()
+                raise
         return self._made
 
     def drop(self) -> None:
