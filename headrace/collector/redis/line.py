@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -49,12 +50,9 @@ class Unusable(RedisError):
 class _Call:
     """A script to run. `answer` is given the reply; `lasting` ones are said again, if need be."""
 
-    __slots__ = ("answer", "lasting", "packed", "script", "since")
+    __slots__ = ("answer", "lasting", "packed", "since")
 
-    def __init__(
-        self, script: Script, packed: bytes, answer: asyncio.Future[Reply], *, lasting: bool
-    ) -> None:
-        self.script = script
+    def __init__(self, packed: bytes, answer: asyncio.Future[Reply], *, lasting: bool) -> None:
         self.packed = packed
         self.answer = answer
         self.lasting = lasting
@@ -119,7 +117,7 @@ class Line:
         self, script: Script, keys: Sequence[bytes], words: Sequence[bytes], *, lasting: bool
     ) -> _Call:
         packed = pack(b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *words)
-        call = _Call(script, packed, self._loop.create_future(), lasting=lasting)
+        call = _Call(packed, self._loop.create_future(), lasting=lasting)
         if self.is_up:
             call.since = self._turn
             self._waiting.append(call)
@@ -150,7 +148,7 @@ class Line:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()  # type: ignore[no-untyped-call]  # the driver leaves it so
-            await self._greet(lambda commands: self._talk(connection, commands, self._turn))
+            await self._greet(lambda commands: self._talk(connection, self._turn, commands))
             self._up()
             while True:
                 await self._wanted.wait()
@@ -158,36 +156,32 @@ class Line:
                 if self._broken is not None:
                     raise self._broken
                 self._current, self._waiting = self._waiting, []
-                await self._serve(connection, self._current)
+                if self._current:
+                    since = self._current[0].since
+                    await self._serve(partial(self._talk, connection, since), self._current)
                 self._current = ()
         finally:
             await connection.disconnect(nowait=True)
 
-    async def _serve(self, connection: AbstractConnection, calls: Sequence[_Call]) -> None:
-        since = calls[0].since
-        replies = await self._talk(connection, [call.packed for call in calls], since)
-        again = [
-            call
-            for call, reply in zip(calls, replies, strict=True)
-            if isinstance(reply, NoScriptError)
-        ]
-        if again:  # The server forgot its scripts (`SCRIPT FLUSH`).
-            loads = [
-                pack(b"SCRIPT", b"LOAD", script.source) for script in {c.script for c in again}
-            ]
-            retold = await self._talk(connection, [*loads, *(c.packed for c in again)], since)
-            answers = dict(zip(again, retold[len(loads) :], strict=True))
-            replies = [answers.get(call, reply) for call, reply in zip(calls, replies, strict=True)]
-        refused = [reply for reply in replies if isinstance(reply, ResponseError)]
-        if len(refused) == len(replies):
-            raise refused[0]
-        REDIS_FALLBACKS.labels("refused").inc(len(refused))
+    async def _serve(self, talk: Talk, calls: Sequence[_Call]) -> None:
+        replies = await talk([call.packed for call in calls])
+        unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:  # `SCRIPT FLUSH`; or a proxy put another server in this one's place.
+            await self._greet(talk)
+            again = await talk([calls[n].packed for n in unknown])
+            for n, reply in zip(unknown, again, strict=True):
+                replies[n] = reply
+        refused = sum(isinstance(reply, ResponseError) for reply in replies)
+        if refused:
+            REDIS_FALLBACKS.labels("refused").inc(refused)
+        if refused == len(replies):
+            await self._greet(talk)  # It raises, if the server has no room or takes no writes.
         for call, reply in zip(calls, replies, strict=True):
             if not call.answer.done():
                 call.answer.set_result(None if isinstance(reply, ResponseError) else reply)
 
     async def _talk(
-        self, connection: AbstractConnection, commands: Sequence[bytes], since: int
+        self, connection: AbstractConnection, since: int, commands: Sequence[bytes]
     ) -> list[Reply]:
         """Say some commands and read their answers; errors of single ones are answers."""
         began = self._loop.time()

@@ -57,6 +57,18 @@ async def test_forgotten_scripts_are_told_again(collectors: Collectors, gate: Re
     assert gate.is_reachable()
 
 
+async def test_another_server_behind_the_same_connection(
+    collectors: Collectors, gate: RedisGate
+) -> None:
+    """A proxy may exchange it; it does not know our scripts, and is asked who it is first."""
+    gate._run = b"the run of the one before"
+    assert is_marked(await collectors.send(gate, K1))
+    collectors.server.say("SCRIPT", "FLUSH")
+    await collectors.send(gate, K2)
+    assert gate._run != b"the run of the one before"
+    assert is_marked(await collectors.send(gate, K3))
+
+
 async def test_restarted_without_its_file(collectors: Collectors, gate: RedisGate) -> None:
     """As if it had been flushed."""
     assert not is_marked(await collectors.send(gate, K1))
@@ -232,15 +244,22 @@ async def test_a_key_of_another_kind_harms_its_request_alone(
         gate.enter("odd", 10), *(gate.enter("ws", 1_000, key=bytes([n]) * 32) for n in range(3))
     )
     assert [entry.decision.allowed for entry in entries] == [True] * 4
+    assert (await gate.enter("odd", 10)).decision.allowed
+    collectors.server.say("LPUSH", "headrace:key:" + K1.decode(), "1")
+    assert is_marked(await collectors.send(gate, K1))
     assert gate.is_reachable()
 
 
 async def test_a_clock_that_jumps_is_measured_anew(collectors: Collectors, gate: RedisGate) -> None:
-    """Redis' by ten seconds, as seen from here: the request that met it is marked."""
+    """Redis' by ten seconds, as seen from here: keys may have expired by it, so that from
+    the request on that met it, with a key or without, nothing is proved."""
     gate._ahead_ms -= 10_000
+    assert (await gate.enter("ws", 1_000)).decision.allowed
+    assert not gate.is_reachable()
     assert is_marked(await collectors.send(gate, K1))
     await until(gate.is_reachable)
     assert isinstance(await collectors.send(gate, K1), Replay)
+    assert is_marked(await collectors.send(gate, K2))
 
 
 async def test_a_lease_that_ran_out_is_taken_over(collectors: Collectors, gate: RedisGate) -> None:
