@@ -1,7 +1,8 @@
 """An analyst's database: views that hold one workspace, without the log's columns.
 
 Owns those views. Making them again is harmless, and is how they follow a migration. That nothing
-else can be read is the wall's business (`server/wall.py`), on a real server that of grants.
+else can be read is the wall's business (`server/wall.py`), on a real server that of grants and row
+policies (`analyst_users.py`).
 """
 # ruff: noqa: S608 - names and values are quoted
 
@@ -39,16 +40,26 @@ def database_of(workspace_id: str) -> str:
     return workspace_id
 
 
+def view_statements(
+    workspace_id: str, database: str, *, on_cluster: str = "", definer: str = ""
+) -> list[str]:
+    """The workspace's views; with a `definer` they read as that user, whoever asks."""
+    name = quote_name(database_of(workspace_id))
+    reads_as = f" DEFINER = {quote_name(definer)} SQL SECURITY DEFINER" if definer else ""
+    return [
+        f"CREATE OR REPLACE VIEW {name}.{view}{on_cluster}{reads_as} AS "
+        f"SELECT workspace_id, {columns} FROM {quote_name(database)}.{view} "
+        f"WHERE workspace_id = {quote(workspace_id)}"
+        for view, columns in VIEWS.items()
+    ]
+
+
 def create_database(connection: Connection, workspace_id: str, database: str = "headrace") -> str:
     """Make the workspace's database and views, or bring them up to date; returns its name."""
     name = database_of(workspace_id)
     connection.run(f"CREATE DATABASE IF NOT EXISTS {quote_name(name)}")
-    for view, columns in VIEWS.items():
-        connection.run(
-            f"CREATE OR REPLACE VIEW {quote_name(name)}.{view} AS "
-            f"SELECT workspace_id, {columns} FROM {quote_name(database)}.{view} "
-            f"WHERE workspace_id = {quote(workspace_id)}"
-        )
+    for statement in view_statements(workspace_id, database):
+        connection.run(statement)
     return name
 
 

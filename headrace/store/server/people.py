@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.store.analyst_settings import FORCED_ON_ANALYSTS
 from headrace.store.server.answers import Refusal
 from headrace.store.server.catalog import Catalog
 from headrace.store.server.engine import Engine, Handle
@@ -31,20 +32,6 @@ _FORCED: Final = {
     "timeout_before_checking_execution_speed": "0",
     "allow_introspection_functions": "0",
     "allow_ddl": "0",
-}
-_FORCED_ON_ANALYSTS: Final = {
-    # With these an analyst's predicate is evaluated on no row that the view's filter drops:
-    # otherwise `toInt32(user_id) >= 0` answers "Cannot parse string '…'" with another
-    # workspace's value. Tried in `tests/store/test_server_leaks.py`.
-    "optimize_move_to_prewhere": "0",
-    "query_plan_optimize_prewhere": "0",
-    "short_circuit_function_evaluation": "force_enable",
-    # A projection is read with a PREWHERE of its own, and a join's runtime filter is put beside
-    # the view's: both evaluate what the settings above hold back.
-    "optimize_use_projections": "0",
-    "enable_join_runtime_filters": "0",
-    # How many rows were read tells how many other workspaces have.
-    "output_format_write_statistics": "0",
 }
 
 
@@ -144,7 +131,7 @@ class People:
             **self._settings.of_request(question.asked.settings),
         }
         if question.rights.is_analyst:
-            settings.update(_FORCED_ON_ANALYSTS)
+            settings.update(FORCED_ON_ANALYSTS)
             settings["additional_table_filters"] = self._catalog.filters(question.rights)
         return {**settings, **_FORCED}
 

@@ -62,7 +62,7 @@ _FREE_NAMES: Final = """
     output_format_trim_fixed_string output_format_tsv_crlf_end_of_line
     output_format_values_escape_quote_with_quote
 """
-_FREE: Final = frozenset(_FREE_NAMES.split())
+FREE: Final = frozenset(_FREE_NAMES.split())
 
 _DROPPED_NAMES: Final = """
     readonly log_comment log_queries priority max_insert_block_size max_insert_threads
@@ -104,7 +104,7 @@ class PermittedSettings(msgspec.Struct, frozen=True):
         for name, value in asked.items():
             if name in self.bounds:
                 kept[name] = self._cut(name, value)
-            elif name in _FREE:
+            elif name in FREE:
                 kept[name] = value
             elif name not in _DROPPED:
                 raise self._refusal(name)
@@ -120,7 +120,7 @@ class PermittedSettings(msgspec.Struct, frozen=True):
                     f"Setting {name} shouldn't be greater than {self.bounds[name]:.0f},"
                     " and not unlimited",
                 )
-        elif name not in _FREE:
+        elif name not in FREE:
             raise self._refusal(name)
 
     def _cut(self, name: str, value: str) -> str:

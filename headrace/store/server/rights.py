@@ -28,8 +28,8 @@ _OPERATOR_NAMES: Final = """
     asynchronous_metrics errors disks storage_policies merge_tree_settings server_settings
     build_options warnings
 """
-_HARMLESS: Final = frozenset(_HARMLESS_NAMES.split())
-_OPERATOR: Final = _HARMLESS | frozenset(_OPERATOR_NAMES.split())
+HARMLESS: Final = frozenset(_HARMLESS_NAMES.split())
+_OPERATOR: Final = HARMLESS | frozenset(_OPERATOR_NAMES.split())
 
 
 class Rights(msgspec.Struct, frozen=True):
@@ -62,4 +62,4 @@ class Rights(msgspec.Struct, frozen=True):
         return f"{self.database}:{table}"
 
     def may_read_system(self, table: str) -> bool:
-        return table in (_HARMLESS if self.is_analyst else _OPERATOR)
+        return table in (HARMLESS if self.is_analyst else _OPERATOR)
