@@ -45,17 +45,23 @@ def check_version(version: str) -> None:
 
 def find_cluster(connection: Connection, name: str) -> Cluster:
     """A cluster of one shard. Raises `UnsuitableStore` for any other."""
+    found = count_replicas(connection, name)
+    if not found.replicas:
+        raise UnsuitableStore(_unknown(name, _clusters(connection)))
+    if found.shards > 1:
+        raise UnsuitableStore(
+            f"the cluster {name!r} has {found.shards} shards. Headrace works with one: all rows of "
+            "a partition of the log must be on the shard that knows its positions. Define a cluster "
+            "with one <shard> and name it in HEADRACE_CLICKHOUSE_CLUSTER"
+        )
+    return found
+
+
+def count_replicas(connection: Connection, name: str) -> Cluster:
+    """Any cluster; one that is unknown has no replicas."""
     [[shards, replicas]] = connection.rows(
         f"SELECT uniqExact(shard_num), count() FROM system.clusters WHERE cluster = {quote(name)}"
     )
-    if not replicas:
-        raise UnsuitableStore(_unknown(name, _clusters(connection)))
-    if shards > 1:
-        raise UnsuitableStore(
-            f"the cluster {name!r} has {shards} shards. Headrace works with one: all rows of a "
-            "partition of the log must be on the shard that knows its positions. Define a cluster "
-            "with one <shard> and name it in HEADRACE_CLICKHOUSE_CLUSTER"
-        )
     return Cluster(name, int(shards), int(replicas))
 
 
