@@ -36,6 +36,15 @@ from tests.eventlog.adapters import until
 from tests.services.kafka import KafkaServer
 
 
+AS_MADE = {
+    "cleanup.policy": "delete",
+    "max.message.bytes": "16777216",
+    "message.timestamp.type": "LogAppendTime",
+    "min.insync.replicas": "1",
+    "retention.ms": "604800000",
+}
+
+
 def options_for(broker: KafkaServer | str, **changes: Any) -> KafkaOptions:
     """Options with a topic and a group that nobody else has."""
     address = broker if isinstance(broker, str) else broker.bootstrap
@@ -77,8 +86,11 @@ class Tools:
         self._options = options
 
     async def configure(self, **config: str) -> None:
-        """Set the topic's configuration; `_` stands for `.` in the names."""
-        named = {name.replace("_", "."): value for name, value in config.items()}
+        """Set the topic's configuration; `_` stands for `.` in the names.
+
+        What is not named is as `headrace migrate` made it: the request replaces everything.
+        """
+        named = {**AS_MADE, **{name.replace("_", "."): value for name, value in config.items()}}
         resource = ConfigResource(ConfigResourceType.TOPIC, self._options.topic, named)
         async with self._admin() as admin:
             await admin.alter_configs([resource])
@@ -165,7 +177,7 @@ class KafkaLogUnderTest:
         await self.tools.configure(max_message_bytes="50")
 
     async def mend_appends(self) -> None:
-        await self.tools.configure(max_message_bytes="16777216")
+        await self.tools.configure()
 
     async def replace(self) -> None:
         await self.tools.delete_topic()
