@@ -10,6 +10,7 @@ from headrace.eventlog.port import Assignment
 from headrace.processor.breaker import Breaker
 from headrace.processor.failpoints import FailPoint
 from headrace.processor.patience import Patience
+from headrace.processor.refresher import Refresher
 from headrace.processor.tracing import RangeTracer
 from headrace.runtime.clock import Clock
 from headrace.store.port import Store
@@ -26,3 +27,4 @@ class Parts(msgspec.Struct, frozen=True):
     breaker: Breaker
     tracer: RangeTracer | None
     steps_thread: Executor
+    refresher: Refresher

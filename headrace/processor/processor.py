@@ -19,6 +19,7 @@ from headrace.processor.failpoints import FailPoint, pass_by
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Backoff, Patience, Waits
 from headrace.processor.ranges import Flush
+from headrace.processor.refresher import Refresher
 from headrace.processor.tracing import RangeTracer
 from headrace.processor.worker import Worker, pure_steps
 from headrace.runtime.clock import Clock
@@ -60,6 +61,7 @@ class Processor:
         self._backoff = backoff or Backoff()
         self._breaker = breaker or Breaker(store)
         self._tracer = tracer
+        self._refresher = Refresher(store, self._backoff)
         self._steps = pure_steps(schemas)
         self._steps_thread = ThreadPoolExecutor(1, thread_name_prefix="steps")
         self._waits = Waits(clock)
@@ -75,6 +77,7 @@ class Processor:
         not in its log, `Tripped` if the breaker stopped it, or a bug; and `Fenced` if another
         process has all there is to do. Every worker has ended by then, and nothing is lost.
         """
+        self._refresher.start()
         try:
             async for assignment in self._membership.assignments():
                 worker = asyncio.create_task(self._own(assignment))
@@ -82,6 +85,7 @@ class Processor:
                 worker.add_done_callback(self._workers.discard)
         finally:
             await self.stop()
+            await self._refresher.stop()
             self._steps_thread.shutdown(wait=False)
             if self._failure is not None:
                 raise self._failure
@@ -142,6 +146,7 @@ class Processor:
             breaker=self._breaker,
             tracer=self._tracer,
             steps_thread=self._steps_thread,
+            refresher=self._refresher,
         )
         return await Worker(parts, self._steps, self._flush).run()
 

@@ -26,7 +26,8 @@ The order within a try, and why:
   again are dropped, other rows are not.
 - Links come last and only from events that are stored: a record the store refuses, or a newer
   schema rejects, must not join two people. Whoever finds events held writes their links again;
-  links repeat harmlessly, and resolution happens when people ask, so none comes too late.
+  links repeat harmlessly, and resolution happens when people ask, so none comes too late. That
+  they count is seen to beside the work (`refresher.py`).
 
 In doubt is: a range that was announced by an earlier owner, a range of which anything is held,
 every try after the first, and whoever was away for more than a minute (the windows in which
@@ -201,7 +202,7 @@ class Settler:
             await self._demand_ours(now)
             with BLOCK_SECONDS.labels("links").time():
                 await self._store.insert_links(links, token=now.range_.token)
-                await self._store.refresh_identities()
+            self._parts.refresher.ask()
             self._links.note(links)
             await self._parts.fail_point(Point.LINKS_INSERTED)
 

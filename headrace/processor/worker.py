@@ -102,6 +102,7 @@ class Worker:
             position=start.position,
             repeats_to=start.pending_to,
         )
+        self._parts.refresher.ask()
         await self._parts.fail_point(Point.TAKEN_OVER)
         return start
 

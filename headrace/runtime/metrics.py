@@ -96,6 +96,11 @@ BLOCK_SECONDS: Final = Histogram(
     ["table"],
     buckets=_LATENCY,
 )
+IDENTITIES_SECONDS: Final = Histogram(
+    "headrace_identities_seconds",
+    "Making links count that were inserted, all that wait for it at once.",
+    buckets=_LATENCY,
+)
 RETRIES: Final = Counter(
     "headrace_retries",
     "Waits for log or store, by step (take over, read, write, commit) and kind of trouble.",
