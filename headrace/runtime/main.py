@@ -43,7 +43,7 @@ COMMANDS: Final = (
     ("identities", "identities:app", "Who is whom: show, unlink, link.", EVENTS),
     ("workspaces", "workspaces:app", "Create and list workspaces.", ACCESS),
     ("keys", "keys:app", "Create, list and revoke API keys.", ACCESS),
-    ("analysts", "analysts:app", "Create and list analysts.", ACCESS),
+    ("analysts", "analysts:app", "Create, list and drop analysts.", ACCESS),
 )
 
 

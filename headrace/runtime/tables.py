@@ -6,15 +6,26 @@ is run is `store/migrate.py`'s and `analyst_databases.py`'s.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 
-from headrace.runtime.analyst_databases import ensure_analyst_databases
+import structlog
+
+from headrace.runtime.analyst_databases import (
+    CannotManageUsers,
+    NameTaken,
+    ensure_analyst_databases,
+    ensure_analyst_users,
+)
 from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.reach import control_url
 from headrace.runtime.settings import Settings
 from headrace.store.engines import EMBEDDED, Engines, engines_for
 from headrace.store.migrate import migrate
 from headrace.workspaces.database import ControlData
+from headrace.workspaces.port import StoreUser
+
+log = structlog.get_logger(__name__)
 
 
 def engines_of(settings: Settings, login: StoreLogin) -> Engines:
@@ -32,5 +43,19 @@ def update_tables(settings: Settings, login: StoreLogin) -> list[str]:
     engines = engines_of(settings, login)
     applied = migrate(login.url, login.user, login.password, login.database, engines=engines)
     with closing(ControlData.open(control_url(settings))) as control:
-        ensure_analyst_databases(login, control.list_store_users())
+        users = control.list_store_users()
+    if settings.has_embedded_store:
+        ensure_analyst_databases(login, users)
+    else:
+        _update_analysts(settings, login, users, are_tables_new=bool(applied))
     return applied
+
+
+def _update_analysts(
+    settings: Settings, login: StoreLogin, users: Sequence[StoreUser], *, are_tables_new: bool
+) -> None:
+    """Events are stored whether or not analysts may read them."""
+    try:
+        ensure_analyst_users(login, users, settings.clickhouse_cluster, only_new=not are_tables_new)
+    except (CannotManageUsers, NameTaken) as error:
+        log.warning("analysts cannot read the store", why=str(error))

@@ -51,8 +51,8 @@ def find_cluster(connection: Connection, name: str) -> Cluster:
     if found.shards > 1:
         raise UnsuitableStore(
             f"the cluster {name!r} has {found.shards} shards. Headrace works with one: all rows of "
-            "a partition of the log must be on the shard that knows its positions. Define a cluster "
-            "with one <shard> and name it in HEADRACE_CLICKHOUSE_CLUSTER"
+            "a partition of the log must be on the shard that knows its positions. Define one with "
+            "one <shard> and name it in HEADRACE_CLICKHOUSE_CLUSTER"
         )
     return found
 

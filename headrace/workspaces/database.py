@@ -222,6 +222,16 @@ class ControlData:
             )
         return Credentials(user=name, password=password, database=user.database)
 
+    def drop_store_user(self, name: str) -> StoreUser:
+        """Let a user of the store log in no more; returns who it was. Raises `Unknown`."""
+        with writing(self._engine) as connection:
+            user = {user.name: user for user in _users(connection)}.get(name)
+            if user is None:
+                raise Unknown(f"the store has no user {name!r}.")
+            _bump(connection)
+            connection.execute(store_users.delete().where(store_users.c.name == name))
+        return user
+
     def list_store_users(self) -> list[StoreUser]:
         """Everybody who may log in to the store, by name."""
         with reading(self._engine) as connection:

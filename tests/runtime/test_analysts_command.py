@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from headrace.runtime.analyst_databases import ensure_analyst_databases
 from headrace.runtime.commands import analysts
@@ -117,6 +118,45 @@ def test_a_name_is_taken_once(home: Path) -> None:
     analysts.create(workspace="acme", name="ann", home=home)
     with pytest.raises(HeadraceError, match="'ann'"):
         analysts.create(workspace="acme", name="ann", home=home)
+
+
+def test_a_dropped_analyst_is_gone_and_the_others_stay(
+    home: Path, server: StoreServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The workspace's database goes with the last of them."""
+    first = created(capsys, point_home_at(home, server))
+    second = created(capsys, home)
+    database = first["database"]
+    analysts.drop(first["user"], home=home)
+    assert "events" in views(server, database)
+    analysts.list_(json=True, home=home)
+    left = {each["user"] for each in json.loads(capsys.readouterr().out)}
+    assert second["user"] in left
+    assert first["user"] not in left
+    analysts.drop(second["user"], home=home)
+    with pytest.raises(DatabaseError, match=database):
+        views(server, database)
+
+
+@pytest.mark.parametrize("name", ["nobody", "operator"])
+def test_only_an_analyst_can_be_dropped(home: Path, name: str) -> None:
+    """The answer names those there are."""
+    analysts.create(workspace="acme", name="ann", home=home)
+    with pytest.raises(HeadraceError, match=rf"no analyst '{name}' \(there is: .*ann"):
+        analysts.drop(name, home=home)
+
+
+def test_a_server_whose_login_may_not_make_users_keeps_none_in_control_data(
+    home: Path, server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine here lets nobody make users: the sentence says which grants are needed."""
+    address = server.url.removeprefix("http://")
+    monkeypatch.setenv("HEADRACE_CLICKHOUSE", f"http://{PROCESSOR}:{PASSWORD}@{address}/headrace")
+    with pytest.raises(HeadraceError, match=r"processor of HEADRACE_CLICKHOUSE may not make"):
+        analysts.create(workspace="acme", name="ben", home=home)
+    control = ControlData.open(Home(home).control_url)
+    assert "ben" not in {user.name for user in control.list_store_users()}
+    control.close()
 
 
 def test_a_workspace_that_is_not_there_is_answered_with_those_that_are(home: Path) -> None:
