@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,14 @@ def test_the_engine_reads_every_statement(engine: Connection, access: AnalystAcc
     strange = AnalystUser("ann@host `'", ANN.password_sha256, "ws_one")
     full = AnalystAccess(database="my-events", cluster=access.cluster, known=known)
     for statement in everything(full, strange):
+        engine.rows(f"SELECT formatQuery({quote(statement)})")
+
+
+def test_the_engine_reads_the_grants_of_the_documents(engine: Connection) -> None:
+    """Somebody copies them."""
+    page = Path(__file__).parents[2] / "docs" / "decisions" / "0008-clickhouse-cluster.md"
+    [block] = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
+    for statement in filter(None, map(str.strip, block.split(";"))):
         engine.rows(f"SELECT formatQuery({quote(statement)})")
 
 
