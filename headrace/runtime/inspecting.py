@@ -7,6 +7,7 @@ changes nothing and waits a few seconds at most for a part that does not answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -16,6 +17,7 @@ from headrace.runtime.home import Home
 from headrace.runtime.reach import control_url, processor_login
 from headrace.runtime.settings import Settings
 from headrace.schemas.errors import HeadraceError
+from headrace.workspaces.port import Log
 
 _STORE_SECONDS: Final = 5.0
 
@@ -68,7 +70,7 @@ async def _kafka(settings: Settings) -> Found:
     from headrace.eventlog.kafka.topic import inspect_group, inspect_topic
     from headrace.runtime.kafka import kafka_options, topic_plan
 
-    options = kafka_options(settings)
+    options = kafka_options(settings, _KnownLogs(settings))
     where = ", ".join(options.brokers)
     try:
         topic = await inspect_topic(options, topic_plan(settings))
@@ -83,6 +85,22 @@ async def _kafka(settings: Settings) -> Found:
         "settled yet",
         topic.problems,
     )
+
+
+class _KnownLogs:
+    """Logs as control data knows them; none if it cannot be reached."""
+
+    def __init__(self, settings: Settings) -> None:
+        from headrace.workspaces.database import ControlData
+
+        self._logs: dict[str, Log] = {}
+        with contextlib.suppress(HeadraceError):
+            control = ControlData.at(control_url(settings))
+            with contextlib.closing(control):
+                self._logs = {log.id: log for log in control.list_logs()}
+
+    def find_log(self, log_id: str) -> Log | None:
+        return self._logs.get(log_id)
 
 
 async def _redis(settings: Settings) -> Found:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from headrace.runtime.settings import Settings
+from headrace.workspaces.port import Log
 
 if TYPE_CHECKING:
     from headrace.eventlog.kafka.options import KafkaOptions
     from headrace.eventlog.kafka.topic import TopicPlan
 
 
-def kafka_options(settings: Settings) -> KafkaOptions:
-    """Brokers, topic, group, and how to get in."""
+def kafka_options(settings: Settings, logs: Logs | None = None) -> KafkaOptions:
+    """Brokers, topic, group, how to get in, and how many partitions `logs` knows a log to have."""
     from headrace.eventlog.kafka.options import KafkaOptions
 
     return KafkaOptions(
         brokers=tuple(map(str, settings.kafka)),
+        partitions_of=lambda log_id: _partitions(logs, log_id),
         topic=settings.kafka_topic,
         group=settings.kafka_group,
         compression=settings.kafka_compression,
@@ -29,6 +31,17 @@ def kafka_options(settings: Settings) -> KafkaOptions:
         tls_certificate=settings.kafka_tls_certificate,
         tls_key=settings.kafka_tls_key,
     )
+
+
+class Logs(Protocol):
+    """Who knows logs as they were made: control data, or a directory of it."""
+
+    def find_log(self, log_id: str) -> Log | None: ...
+
+
+def _partitions(logs: Logs | None, log_id: str) -> int | None:
+    log = None if logs is None else logs.find_log(log_id)
+    return None if log is None else log.partitions
 
 
 def topic_plan(settings: Settings) -> TopicPlan:

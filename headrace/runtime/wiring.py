@@ -80,11 +80,11 @@ async def run_collector(
         body_timeout_seconds=settings.body_timeout_seconds,
     )
     async with contextlib.AsyncExitStack() as stack:
-        # What is entered first is there until the end: the log, to commit what was handed over.
+        # What is entered first is there until the end.
         traces = await stack.enter_async_context(_traces(settings, "collector", clock))
-        log = await stack.enter_async_context(_appender(settings, home, clock))
-        gate = await stack.enter_async_context(_gate(settings, log, clock))
         directory = await stack.enter_async_context(_directory(settings, home, clock))
+        log = await stack.enter_async_context(_appender(settings, home, clock, directory))
+        gate = await stack.enter_async_context(_gate(settings, log, clock))
         parts = CollectorParts(
             log=log,
             gate=gate,
@@ -175,15 +175,19 @@ async def _traces(settings: Settings, process: str, clock: Clock) -> AsyncIterat
 
 
 @contextlib.asynccontextmanager
-async def _appender(settings: Settings, home: Home, clock: Clock) -> AsyncIterator[Appender]:
-    log = _open_appender(settings, home, clock)
+async def _appender(
+    settings: Settings, home: Home, clock: Clock, directory: LiveDirectory
+) -> AsyncIterator[Appender]:
+    log = _open_appender(settings, home, clock, directory)
     try:
         yield log
     finally:
         await log.stop()
 
 
-def _open_appender(settings: Settings, home: Home, clock: Clock) -> Appender:
+def _open_appender(
+    settings: Settings, home: Home, clock: Clock, directory: LiveDirectory
+) -> Appender:
     if settings.has_local_log:
         from headrace.eventlog.sqlite.appender import SqliteAppender
 
@@ -192,7 +196,7 @@ def _open_appender(settings: Settings, home: Home, clock: Clock) -> Appender:
         )
     from headrace.eventlog.kafka.appender import KafkaAppender
 
-    return KafkaAppender.open(kafka_options(settings), clock)
+    return KafkaAppender.open(kafka_options(settings, directory), clock)
 
 
 def _membership(settings: Settings, home: Home, clock: Clock) -> Membership:

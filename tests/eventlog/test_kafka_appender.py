@@ -14,6 +14,7 @@ import pytest
 from headrace.eventlog.kafka.appender import KafkaAppender
 from headrace.eventlog.kafka.membership import KafkaMembership
 from headrace.eventlog.kafka.options import KafkaOptions
+from headrace.eventlog.kafka.topic import TopicPlan, prepare_topic
 from headrace.eventlog.port import Batch, NewRecord, Record
 from headrace.runtime.clock import ManualClock, SystemClock
 from headrace.schemas.errors import Overloaded
@@ -163,6 +164,18 @@ async def test_a_topic_with_another_number_of_partitions_is_refused(kafka: Kafka
     appender = KafkaAppender.open(options, SystemClock())
     try:
         assert "has 3 partitions, not 12" in str(await refusal(appender))
+    finally:
+        await appender.stop()
+
+
+async def test_a_topic_that_was_given_more_partitions_is_refused(kafka: KafkaServer) -> None:
+    """What is known of the log by its id counts, whoever changed the topic since."""
+    options = await made(options_for(kafka), 3)
+    known = {(await prepare_topic(options, TopicPlan(partitions=3))).log_id: 2}
+    options = msgspec.structs.replace(options, partitions_of=known.get)
+    appender = KafkaAppender.open(options, SystemClock())
+    try:
+        assert "has 3 partitions, not 2" in str(await refusal(appender))
     finally:
         await appender.stop()
 

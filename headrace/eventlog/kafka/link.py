@@ -195,9 +195,10 @@ def demand_topic(topic: Topic | None, options: KafkaOptions, config: Mapping[str
 
 def demand_count(topic: Topic, options: KafkaOptions) -> None:
     """Keys were spread over so many partitions; over another number their order is lost."""
-    if options.partitions is not None and len(topic.leaders) != options.partitions:
+    expected = options.partitions or options.partitions_of(topic.log_id)
+    if expected is not None and len(topic.leaders) != expected:
         raise Unavailable(
-            f"topic {options.topic} has {len(topic.leaders)} partitions, not {options.partitions} "
+            f"topic {options.topic} has {len(topic.leaders)} partitions, not {expected} "
             "as when it was made; a topic keeps its number of partitions: make a new one and "
             "drain the old one"
         )
@@ -207,7 +208,7 @@ async def _producer_id(brokers: Brokers) -> tuple[int, int]:
     """A producer id that nobody had, and its epoch."""
     what = "asking for a producer id"
     while True:
-        answer = await brokers.ask(InitProducerIdRequest(None, _NO_TIMEOUT), what=what)
+        answer = await brokers.ask_any(InitProducerIdRequest(None, _NO_TIMEOUT), what=what)
         error = errors.for_code(answer.error_code)
         if error is errors.NoError:
             return answer.producer_id, answer.producer_epoch
@@ -227,7 +228,7 @@ async def describe_topic(brokers: Brokers) -> Mapping[str, str]:
     """The topic's configuration, the cluster's defaults included."""
     what = f"reading the configuration of topic {brokers.options.topic}"
     resources = [(_TOPIC_RESOURCE, brokers.options.topic, None)]
-    answer = await brokers.ask(DescribeConfigsRequest(resources, False), what=what)
+    answer = await brokers.ask_any(DescribeConfigsRequest(resources, False), what=what)
     (code, _, _, _, entries) = answer.resources[0]
     error = errors.for_code(code)
     if error is not errors.NoError:

@@ -6,11 +6,18 @@ Owns these structs only; wiring fills them from the settings.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+PartitionsOf = Callable[[str], int | None]
+"""The number of partitions that a log, by its id, was made with."""
+
+
+def _nothing_known(_log_id: str) -> None:
+    return None
 
 
 class KafkaOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +28,8 @@ class KafkaOptions(msgspec.Struct, frozen=True, kw_only=True):
     group: str = "headrace-processor"
     partitions: int | None = None
     """How many the topic must have, since its keys were spread over so many; None: any."""
+    partitions_of: PartitionsOf = _nothing_known
+    """How many a log was made with, where `partitions` does not say; None: not known, so any."""
     compression: str = "lz4"
     """`lz4`, `zstd` or `none`."""
     max_message_bytes: int = 16 * 1024 * 1024

@@ -204,7 +204,7 @@ async def _visible(brokers: Brokers) -> Topic:
 
 
 async def _release(brokers: Brokers) -> str:
-    answer = await brokers.ask(FeaturesRequest(), what="asking the cluster's version")
+    answer = await brokers.ask_any(FeaturesRequest(), what="asking the cluster's version")
     level = level_of(answer, "metadata.version")
     if level is None:
         return "unknown"
@@ -212,9 +212,9 @@ async def _release(brokers: Brokers) -> str:
     return "before 3.7" if known is None else _RELEASES[known]
 
 
-def _controller(brokers: Brokers) -> int | None:
+def _controller(brokers: Brokers) -> int:
     controller = brokers.client.cluster.controller
-    return None if controller is None else int(controller.nodeId)
+    return int((controller or next(iter(brokers.client.cluster.brokers()))).nodeId)
 
 
 async def _committed(brokers: Brokers, topic: Topic) -> Mapping[int, Any]:
@@ -252,7 +252,8 @@ def _problems(
         return [f"topic {options.topic} is not there; `headrace migrate` makes it"]
     found = []
     count = len(topic.leaders)
-    expected = options.partitions or (plan.partitions if plan else count)
+    known = options.partitions or options.partitions_of(topic.log_id)
+    expected = known or (plan.partitions if plan else count)
     if count != expected:
         found.append(
             f"topic {options.topic} has {count} partitions, not {expected}: a topic keeps its "
