@@ -191,7 +191,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "",
         "`redis://…`; rate limits and idempotency keys shared by all collectors; empty: each "
         "collector has its own.",
-        url_of("redis", "rediss", "unix"),
+        url_of("redis", "rediss"),
         is_secret=True,
     ),
     "database": Setting(

@@ -34,6 +34,8 @@ _POLL_SECONDS: Final = 0.05
 _PATIENT_SECONDS: Final = 5.0
 """A store that was started together with us answers by then."""
 
+_AFTER_BODY_SECONDS: Final = 30.0
+"""A request that has its body is answered by then, also if the log does not answer."""
 _SEEN_SECONDS: Final = 30.0
 """Whoever scrapes metrics now and then has done so by then."""
 
@@ -216,7 +218,8 @@ async def _gate(settings: Settings, log: Appender, clock: Clock) -> AsyncIterato
         return
     from headrace.collector.redis.gate import RedisGate
 
-    gate = await RedisGate.open(settings.redis, log, clock)
+    lease = settings.body_timeout_seconds + _AFTER_BODY_SECONDS
+    gate = await RedisGate.open(settings.redis, log, clock, lease_seconds=lease)
     try:
         yield gate
     finally:
