@@ -25,9 +25,9 @@ from benchmarks.report import Line, report
 from benchmarks.requests import batches
 from headrace.runtime.credentials import read_credentials, read_processor_login
 from headrace.runtime.setting_table import SETTINGS
-from headrace.store.clickhouse import INSERT_SETTINGS
 from headrace.store.columns import event_columns
 from headrace.store.connection import Connection
+from headrace.store.guarantees import INSERT_SETTINGS
 from headrace.store.port import EventRow
 from headrace.store.port import Place as LogPlace
 

@@ -12,18 +12,18 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from aiokafka.admin import (  # type: ignore[import-untyped]
+from aiokafka.admin import (
     AIOKafkaAdminClient,
     RecordsToDelete,
 )
-from aiokafka.admin.config_resource import (  # type: ignore[import-untyped]
+from aiokafka.admin.config_resource import (
     ConfigResource,
     ConfigResourceType,
 )
-from aiokafka.errors import for_code  # type: ignore[import-untyped]
-from aiokafka.protocol.admin import DeleteGroupsRequest  # type: ignore[import-untyped]
-from aiokafka.protocol.group import LeaveGroupRequest  # type: ignore[import-untyped]
-from aiokafka.structs import TopicPartition  # type: ignore[import-untyped]
+from aiokafka.errors import for_code
+from aiokafka.protocol.admin import DeleteGroupsRequest
+from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.structs import TopicPartition
 
 from headrace.eventlog.kafka.appender import KafkaAppender
 from headrace.eventlog.kafka.membership import KafkaMembership
@@ -34,7 +34,6 @@ from headrace.runtime.clock import ManualClock, SystemClock
 from headrace.schemas.errors import Overloaded, Unavailable
 from tests.eventlog.adapters import until
 from tests.services.kafka import KafkaServer
-
 
 AS_MADE = {
     "cleanup.policy": "delete",

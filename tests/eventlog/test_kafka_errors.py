@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from aiokafka import errors  # type: ignore[import-untyped]
+from aiokafka import errors
 
 from headrace.eventlog.kafka.errors import (
     IN_DOUBT,

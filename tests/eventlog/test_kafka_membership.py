@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
+from aiokafka import AIOKafkaProducer
 
 from headrace.eventlog.kafka.membership import KafkaAssignment, KafkaMembership
 from headrace.eventlog.kafka.options import KafkaOptions

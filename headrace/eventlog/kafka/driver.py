@@ -4,47 +4,47 @@ A new version of aiokafka is checked against this list. What is *not* here is as
 `AIOKafkaProducer` and `AIOKafkaConsumer`. The producer hangs with a frozen broker and is poisoned
 by one refused batch; the consumer commits under whatever generation is current. So `appender.py`
 and `membership.py` speak the protocol themselves, on aiokafka's connections, record batches and
-group coordinator. aiokafka ships no types.
+group coordinator.
 """
 
 from __future__ import annotations
 
-from aiokafka import errors  # type: ignore[import-untyped]
-from aiokafka.abc import ConsumerRebalanceListener  # type: ignore[import-untyped]
-from aiokafka.client import (  # type: ignore[import-untyped]
+from aiokafka import errors
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.client import (
     AIOKafkaClient,
     ConnectionGroup,
     CoordinationType,
 )
-from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-untyped]
-from aiokafka.consumer.group_coordinator import (  # type: ignore[import-untyped]
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.consumer.group_coordinator import (
     GroupCoordinator,
 )
-from aiokafka.consumer.subscription_state import (  # type: ignore[import-untyped]
+from aiokafka.consumer.subscription_state import (
     SubscriptionState,
 )
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import (  # type: ignore[import-untyped]
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import (
     StickyPartitionAssignor,
 )
-from aiokafka.protocol.admin import (  # type: ignore[import-untyped]
+from aiokafka.protocol.admin import (
     CreateTopicsRequest,
     DescribeConfigsRequest,
 )
-from aiokafka.protocol.api import (  # type: ignore[import-untyped]
+from aiokafka.protocol.api import (
     Request,
     RequestStruct,
     Response,
     ResponseHeader_v0,
 )
-from aiokafka.protocol.commit import (  # type: ignore[import-untyped]
+from aiokafka.protocol.commit import (
     OffsetCommitRequest,
     OffsetFetchRequest,
 )
-from aiokafka.protocol.metadata import MetadataRequest  # type: ignore[import-untyped]
-from aiokafka.protocol.offset import OffsetRequest  # type: ignore[import-untyped]
-from aiokafka.protocol.produce import ProduceRequest  # type: ignore[import-untyped]
-from aiokafka.protocol.transaction import InitProducerIdRequest  # type: ignore[import-untyped]
-from aiokafka.protocol.types import (  # type: ignore[import-untyped]
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.protocol.types import (
     AbstractType,
     Boolean,
     CompactArray,
@@ -57,12 +57,12 @@ from aiokafka.protocol.types import (  # type: ignore[import-untyped]
     Schema,
     TaggedFields,
 )
-from aiokafka.record.default_records import (  # type: ignore[import-untyped]
+from aiokafka.record.default_records import (
     DefaultRecordBatchBuilder,
 )
-from aiokafka.record.memory_records import MemoryRecords  # type: ignore[import-untyped]
-from aiokafka.record.util import calc_crc32c  # type: ignore[import-untyped]
-from aiokafka.structs import TopicPartition  # type: ignore[import-untyped]
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition
 
 __all__ = [
     "AIOKafkaClient",
