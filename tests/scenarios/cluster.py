@@ -8,6 +8,7 @@ PostgreSQL that tests share. Whether every event is there once is `account.py`'s
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,6 +90,10 @@ class Cluster:
         embedded = {**self.variables, "HEADRACE_CLICKHOUSE": ""}
         done = self.store.run("migrate", **embedded)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def ledger(self) -> subprocess.CompletedProcess[str]:
+        """`headrace ledger` over everything."""
+        return self.processors[0].run("ledger")
 
     def start_programs(self) -> None:
         """Whatever does not run of store, collectors and processors."""

@@ -111,7 +111,7 @@ async def disturb_network(stage: Stage) -> None:
 
 async def refuse_large(stage: Stage) -> None:
     """A topic that takes less than collectors think."""
-    await stage.cluster.topic.alter({"max.message.bytes": "600"})
+    await stage.cluster.topic.alter({"max.message.bytes": "2000"})
     await asyncio.sleep(stage.chosen.uniform(1.0, 5.0))
     await stage.cluster.topic.alter({"max.message.bytes": str(16 * 1024 * 1024)})
 

@@ -178,7 +178,7 @@ class Again:
         self._urls = urls
         self._numbers = list(range(first, first + 20))
         self._body = {"events": [make_event(number) for number in self._numbers]}
-        self._headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": f"again-{key[-8:]}"}
+        self._headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": f"again-{first}"}
 
     async def send(self) -> None:
         """Once to each collector, until it answers; the ids must always be the same."""

@@ -40,6 +40,8 @@ async def test_twenty_kills_under_load(shared_cluster: Cluster, chosen: random.R
             await asyncio.to_thread(victim.start)
         await load.until_more()
     await check(cluster, workspace, load)
+    ledger = await asyncio.to_thread(cluster.ledger)
+    assert ledger.returncode == 0, ledger.stdout + ledger.stderr
 
 
 def victims(cluster: Cluster, kind: str) -> Sequence[Server]:
