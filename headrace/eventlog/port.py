@@ -1,7 +1,7 @@
 """The durable log between collector and processor, as both see it.
 
-This file owns the contract; adapters own how it is kept (`sqlite/` on one machine, `memory.py`
-as the shipped fake, Kafka in the distributed shape). Every adapter passes
+This file owns the contract; adapters own how it is kept (`sqlite/` on one machine, `kafka/`
+across several, `memory.py` as the shipped fake). Every adapter passes
 `tests/contracts/test_eventlog.py`. The log knows nothing of HTTP or ClickHouse: records are
 bytes to it.
 
@@ -57,18 +57,21 @@ class Appender(Protocol):
 
     @property
     def log_id(self) -> str:
-        """The id of this log, hexadecimal."""
+        """The id of this log, hexadecimal; empty while a remote log was not reached yet."""
         ...
 
     async def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> None:
         """Make a batch durable; concurrent calls are grouped into one commit.
 
         When it returns, every record survives `kill -9` of every process (and, embedded, loss
-        of power), and `key_record`, where the adapter keeps keys, was committed in the same
-        transaction. Records of one batch with equal keys keep their order.
+        of power; remote: as many replicas as the log demands), and `key_record`, where the adapter
+        keeps keys, was committed in the same transaction. Records of one batch with equal keys
+        keep their order.
 
-        Raises `Overloaded` (nothing was stored: disk full, bound reached, queue full) or
-        `Unavailable` (it may have been stored). Cancelling the caller does not undo it.
+        Raises `Overloaded` (nothing was stored: disk full, bound reached, queue full, the log is
+        not reached) or `Unavailable` (it may have been stored, whole or in part, and may be later:
+        a remote log may take in what was sent after its caller gave up). A remote log answers
+        within a limit of its own. Cancelling the caller does not undo it.
         """
         ...
 
@@ -80,7 +83,10 @@ class Appender(Protocol):
         ...
 
     async def keys_since(self) -> datetime:
-        """Since when keys have been kept without a gap (a new log: its creation)."""
+        """Since when keys have been kept without a gap (a new log: its creation).
+
+        A log that keeps no keys says now: it proves nothing about any.
+        """
         ...
 
     def is_writable(self) -> bool:
@@ -123,7 +129,8 @@ class Assignment(Protocol):
 
     async def ends(self) -> tuple[int, int]:
         """`(earliest, end)`: the earliest position still held, and the one the next record
-        will get. Positions are never reused, also not in a log drained and continued."""
+        will get. Positions are never reused, also not in a log drained and continued, and the
+        end never goes back for one assignment. Raises `Unavailable`."""
         ...
 
     async def read(
@@ -131,19 +138,23 @@ class Assignment(Protocol):
     ) -> Sequence[Record]:
         """Records from `position` on, in order; waits up to `wait_seconds` for the first one.
 
-        Empty when there is none yet; waits no longer once `revoked` is set. At least one
-        record is returned when there is one, however large. Positions may have gaps. Raises
-        `Unavailable`; raises `LookupError` if `position` is before the earliest or after the
-        end: the caller stops, loudly.
+        Empty when there is none yet; waits no longer once `revoked` is set. A remote log fetches
+        ahead, and without waiting returns what has come: nothing does not mean the end. At least
+        one record is returned when there is one, however large. Positions may have gaps. A record
+        of a stranger without key or value has empty ones. Raises `Unavailable`; raises
+        `LookupError` if `position` is before the earliest or after the end: the caller stops,
+        loudly.
         """
         ...
 
     async def commit(self, committed: Committed) -> None:
         """Record how far the partition is settled; durable when it returns.
 
-        Raises `Fenced` if the partition has another owner by now or if `committed.position`
-        is before the position committed last. Raises `Unavailable` if it may not have been
-        recorded: repeating it is harmless. Cancelling the caller does not undo it.
+        Raises `Fenced` if the partition has another owner by now, or was taken from this one and
+        may have (then `revoked` is set where it may come back: it is assigned anew), or if
+        `committed.position` is before the position committed last. Raises `Unavailable` if it may
+        not have been recorded, owners about to change included: repeating it is harmless.
+        Cancelling the caller does not undo it.
         """
         ...
 
@@ -160,8 +171,11 @@ class Membership(Protocol):
 
         Each assignment is released once. A partition that was released without having been
         revoked (its worker was fenced, or stopped loudly) is not assigned again: the process
-        is expected to end, and its successor starts afresh. An adapter that has nothing else
-        to assign raises `Fenced` then, so that the process does not idle instead.
+        is expected to end, and its successor starts afresh. An adapter with which it would stay
+        raises `Fenced` then, so that no partition is left without a worker.
+
+        A worker that takes too long to release is left behind where others wait for its
+        partition: its commits are `Fenced` from then on.
         """
         ...
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -77,30 +78,38 @@ class Brokers:
     async def ask(
         self,
         request: Any,
-        node: int | None = None,
+        node: int,
         *,
         group: Any = QUESTIONS,
         seconds: float | None = None,
         what: str,
     ) -> Any:
-        """The answer of a broker (any, if `node` is None); raises `Unavailable`."""
+        """The answer of one broker; raises `Unavailable`."""
         if self._is_over:
             raise Unavailable(f"{what}: the connection to Kafka was given up")
-        if node is None:
-            node = self.client.get_random_node()
+        limit = seconds or self.options.answer_seconds
         try:
-            async with asyncio.timeout(seconds or self.options.answer_seconds):
+            async with asyncio.timeout(limit):
                 return await self.client.send(node, request, group=group)
         except TimeoutError as error:
-            limit = seconds or self.options.answer_seconds
             raise Unavailable(f"{what}: broker {node} did not answer in {limit:g} s") from error
         except (errors.KafkaError, OSError, NotImplementedError) as error:
             raise unanswered(error, what) from error
 
+    async def ask_any(self, request: Any, *, what: str) -> Any:
+        """The answer of any broker: one that is gone or frozen is not asked twice in a row."""
+        nodes = [broker.nodeId for broker in self.client.cluster.brokers()]
+        random.shuffle(nodes)
+        seconds = self.options.answer_seconds / len(nodes)
+        for node in nodes[:-1]:
+            with contextlib.suppress(Unavailable):
+                return await self.ask(request, node, seconds=seconds, what=what)
+        return await self.ask(request, nodes[-1], seconds=seconds, what=what)
+
     async def topic(self) -> Topic | None:
         """Our topic as it is now, None if it is not there. Raises `Unavailable`."""
         name = self.options.topic
-        answer = await self.ask(TopicRequest(name), what=f"looking up topic {name}")
+        answer = await self.ask_any(TopicRequest(name), what=f"looking up topic {name}")
         (error_code, _, topic_id, _, partitions, _, _) = answer.topics[0]
         error = errors.for_code(error_code)
         if error is errors.UnknownTopicOrPartitionError:

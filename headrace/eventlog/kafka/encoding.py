@@ -85,6 +85,8 @@ def decode(batch: Any, position: int, into: list[Record]) -> int:
     size = 0
     last_ms = -1
     appended_at = None
+    last_headers: Headers = []
+    named = _NO_HEADERS
     for found in batch:
         offset = found.offset
         if offset < position:
@@ -93,17 +95,13 @@ def decode(batch: Any, position: int, into: list[Record]) -> int:
         if timestamp_ms != last_ms:  # one for the whole batch: the log's own time
             last_ms = timestamp_ms
             appended_at = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-        key, value, headers = found.key or b"", found.value or b"", found.headers
+        headers = found.headers
+        if headers != last_headers:  # those of one request, record after record
+            last_headers = headers
+            named = {name: text or b"" for name, text in headers}
+        key, value = found.key or b"", found.value or b""
         size += len(key) + len(value)
-        into.append(
-            Record(
-                offset,
-                key,
-                value,
-                {name: text or b"" for name, text in headers} if headers else _NO_HEADERS,
-                appended_at,  # type: ignore[arg-type]  # set with the first record
-            )
-        )
+        into.append(Record(offset, key, value, named, appended_at))  # type: ignore[arg-type]  # set with the first
     return size
 
 

@@ -37,8 +37,8 @@ from headrace.eventlog.kafka.protocol import FENCED_INSTANCE_ID
 from headrace.eventlog.port import Committed
 from headrace.schemas.errors import Fenced, Unavailable
 
-_HEARTBEATS: Final = 3
-"""In a session: two may be lost."""
+_HEARTBEATS: Final = 6
+"""In a session: several may be lost, and a rebalance is heard of within a second."""
 _LOOK_SECONDS: Final = 1.0
 _LEAVE_SECONDS: Final = 2.0
 _FOREVER_MS: Final = 2**31 - 1
