@@ -41,6 +41,10 @@ format: setup-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# Renews the files of tests/golden; `git diff` then shows what has changed.
+golden: setup-dev
+	@GOLDEN=renew $(BIN)/pytest tests/store/test_cluster_analysts.py tests/store/test_cluster_tables.py
+
 # Pins everything anew, for every platform, without the address of any registry.
 lock:
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 import msgspec
 
@@ -18,8 +17,6 @@ from headrace.runtime.reach import control_url, processor_login
 from headrace.runtime.settings import Settings
 from headrace.schemas.errors import HeadraceError
 from headrace.workspaces.port import Log
-
-_STORE_SECONDS: Final = 5.0
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -117,14 +114,23 @@ async def _redis(settings: Settings) -> Found:
 
 
 def _store(settings: Settings) -> Found:
-    from headrace.runtime.store_reader import StoreReader
+    from headrace.store.inspect import inspect_store
 
-    what = "embedded" if settings.has_embedded_store else "ClickHouse"
+    kind = "embedded ClickHouse" if settings.has_embedded_store else "ClickHouse"
     try:
         login = processor_login(settings)
-        with StoreReader(login, timeout_seconds=_STORE_SECONDS) as store:
-            (row,) = store.rows("SELECT version() AS version", dict[str, str])
+        report = inspect_store(
+            login.url,
+            login.user,
+            login.password,
+            login.database,
+            cluster=settings.clickhouse_cluster,
+        )
     except HeadraceError as error:
-        is_off = settings.has_embedded_store
-        return Found("store", what, [] if is_off else [str(error)], [str(error)] if is_off else [])
-    return Found("store", f"{what} {row['version']} at {login.url}")
+        if settings.has_embedded_store:  # it runs when `headrace up` does
+            return Found("store", kind, remarks=[str(error)])
+        return Found("store", kind, [str(error)])
+    where = f"{kind} {report.version} at {login.url}, database {report.database}"
+    if settings.clickhouse_cluster:
+        where += f", {report.shards} shard, {report.replicas} replicas"
+    return Found("store", f"{where}, {len(report.applied)} migrations", report.problems)
