@@ -144,17 +144,20 @@ async def test_a_refused_append_of_which_a_part_is_stored_may_be_stored() -> Non
     assert values(waiting.take(first, LIMIT, 0.0)) == []
 
 
-@pytest.mark.parametrize(("is_in_doubt", "expected"), [(True, Unavailable), (False, Overloaded)])
+@pytest.mark.parametrize(("is_packed", "expected"), [(True, Unavailable), (False, Overloaded)])
 async def test_an_append_that_is_given_up_looks_at_what_is_on_its_way(
-    is_in_doubt: bool, expected: type[HeadraceError]
+    is_packed: bool, expected: type[HeadraceError]
 ) -> None:
-    """Its time is over while a batch with a part of it is out: that decides."""
+    """Its time is over while a batch with a part of it is out: even if the broker refused that
+    batch, it is sent again. What only waits is not sent any more."""
     waiting = Waiting(1, LIMIT)
     append = new_append()
     waiting.add(Batch([NewRecord(b"k", b"v")]), append, LIMIT)
     lane = waiting.lanes[0]
-    send(lane, waiting.take(lane, LIMIT, 0.0), is_in_doubt=is_in_doubt)
+    if is_packed:
+        send(lane, waiting.take(lane, LIMIT, 0.0), is_in_doubt=False)
     assert type(waiting.give_up(append, "why")) is expected
+    assert waiting.take(lane, LIMIT, 0.0) == []
 
 
 async def test_the_rest_of_a_batch_that_failed_is_not_sent() -> None:

@@ -57,12 +57,14 @@ class KafkaServer(Server):
         properties: Mapping[str, str] | None = None,
         *,
         through: int | None = None,
+        cluster_id: str | None = None,
     ) -> None:
         ports = free_ports(len(_LISTENERS) + 1)
         super().__init__(root, ports[0])
         self._ports = dict(zip((*_LISTENERS, "CONTROLLER"), ports, strict=True))
         self._through = through
-        self._properties = properties or {}
+        self.properties = dict(properties or {})
+        self._cluster_id = cluster_id or new_cluster_id()
         self._jars = fetch_jars()
         self._file = root / "server.properties"
 
@@ -74,6 +76,11 @@ class KafkaServer(Server):
     def address(self, security: str) -> str:
         """`host:port` of a listener: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
         return f"127.0.0.1:{self._ports[security]}"
+
+    @property
+    def controller(self) -> str:
+        """`host:port` where controllers find one another."""
+        return self.address("CONTROLLER")
 
     def launch(self) -> None:
         if not self._file.exists():
@@ -101,7 +108,7 @@ class KafkaServer(Server):
     def _write_properties(self) -> None:
         certificate = self.root / "broker.pem"
         certificate.write_bytes(CERTIFICATE.read_bytes())
-        lines = {**self._defaults(), **_security(certificate), **self._properties}
+        lines = {**self._defaults(), **_security(certificate), **self.properties}
         self._file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
 
     def _defaults(self) -> Mapping[str, str]:
@@ -136,19 +143,22 @@ class KafkaServer(Server):
         }
 
     def _format(self) -> None:
-        # No dash at its beginning: it would be taken for an option.
-        cluster = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         scram = f"SCRAM-SHA-512=[name={USERNAME},password={PASSWORD}]"
         subprocess.run(
             [
                 *[*self._java(), "kafka.tools.StorageTool", "format"],
-                *["-t", cluster, "-c", str(self._file), "--add-scram", scram],
+                *["-t", self._cluster_id, "-c", str(self._file), "--add-scram", scram],
             ],
             cwd=self.root,
             check=True,
             capture_output=True,
             timeout=60,
         )
+
+
+def new_cluster_id() -> str:
+    """A random id without a dash at its beginning: it would be taken for an option."""
+    return urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
 
 
 def free_ports(count: int) -> list[int]:

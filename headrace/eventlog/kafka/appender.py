@@ -52,6 +52,7 @@ class KafkaAppender:
         self._loop = asyncio.get_running_loop()
         self._waiting = Waiting(0, options.max_waiting_bytes)
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._link: Link | None = None
         self._log_id = ""
         self._is_writable = False
@@ -190,11 +191,20 @@ class KafkaAppender:
             for node, lanes in self._ready(link, busy).items():
                 busy.add(node)
                 sending = tasks.create_task(self._send(link, node, lanes))
-                sending.add_done_callback(partial(self._sent, busy, node))
+                sending.add_done_callback(partial(self._sent, busy, node, lanes))
 
-    def _sent(self, busy: set[int], node: int, _: asyncio.Task[None]) -> None:
+    def _sent(
+        self, busy: set[int], node: int, lanes: Sequence[Lane], _: asyncio.Task[None]
+    ) -> None:
         busy.discard(node)
+        for lane in lanes:
+            lane.is_busy = False
         self._wake.set()
+
+    def _wake_later(self) -> None:
+        """One timer at a time: each of them wakes, and whoever wakes would set another."""
+        if self._timer is None or self._timer.when() <= self._loop.time():
+            self._timer = self._loop.call_later(_BACKOFF_SECONDS, self._wake.set)
 
     def _ready(self, link: Link, busy: set[int]) -> dict[int, list[Lane]]:
         """Lanes whose next batch can go, by leader; their batches are made here."""
@@ -202,17 +212,18 @@ class KafkaAppender:
         now = self._loop.time()
         timestamp_ms = int(self._clock.now().timestamp() * 1000)
         for lane in self._waiting.lanes:
-            if not (lane.outgoing or lane.parts):
+            if lane.is_busy or not (lane.outgoing or lane.parts):
                 continue
             node = link.leader(lane.partition)
             if node is None:
-                self._loop.call_later(_BACKOFF_SECONDS, self._wake.set)
+                self._wake_later()
             elif node not in busy:
                 if lane.outgoing is None:
                     parts = self._waiting.take(lane, link.max_batch_bytes, now)
                     if not parts:
                         continue
                     link.pack(lane, parts, timestamp_ms, now)
+                lane.is_busy = True
                 ready[node].append(lane)
         return ready
 
@@ -242,6 +253,8 @@ class KafkaAppender:
         limit = self._options.append_seconds
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
+            # A partition without leader takes nothing out of its lane, and the room is everybody's.
+            self._waiting.drop_over(self._loop.time())
             oldest = min(
                 (lane.outgoing.first_sent_at for lane in self._waiting.lanes if lane.outgoing),
                 default=self._loop.time(),

@@ -163,6 +163,7 @@ class Fetcher:
         self._buffers: list[Buffer] = []
         self._turn = 0
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     def attach(self, partition: int) -> Buffer:
         """A buffer that is filled from where it is read, until it is detached."""
@@ -200,10 +201,16 @@ class Fetcher:
             if buffer.wants_more:
                 node = self._brokers.leader(buffer.partition)
                 if node is None:
-                    asyncio.get_running_loop().call_later(_BACKOFF_SECONDS, self._wake.set)
+                    self._wake_later()
                 elif node not in busy:
                     wanted[node].append(buffer)
         return wanted
+
+    def _wake_later(self) -> None:
+        """One timer at a time: each of them wakes, and whoever wakes would set another."""
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._timer.when() <= loop.time():
+            self._timer = loop.call_later(_BACKOFF_SECONDS, self._wake.set)
 
     async def _fetch(self, node: int, buffers: Sequence[Buffer]) -> None:
         # The first partition asked for may exceed the limits, so each has its turn at being it.

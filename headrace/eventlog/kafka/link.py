@@ -30,6 +30,7 @@ LEAST_MESSAGE_BYTES: Final = 128 * 1024
 
 _ALL: Final = -1  # acks
 _TOPIC_RESOURCE: Final = 2
+_STEPS: Final = 5  # of opening; each may meet a broker that is frozen, and ask the next
 _RETRY_SECONDS: Final = 0.05
 _NO_TIMEOUT: Final = 2**31 - 1  # of transactions, which are not used
 # Another try may find another leader, or enough replicas.
@@ -73,7 +74,7 @@ class Link:
         """
         brokers = await Brokers.open(options, request_seconds=options.append_seconds)
         try:
-            async with asyncio.timeout(3 * options.connect_seconds):
+            async with asyncio.timeout(_STEPS * options.connect_seconds):
                 return await cls._open(brokers)
         except TimeoutError as error:
             brokers.abort()

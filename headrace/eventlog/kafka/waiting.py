@@ -108,6 +108,8 @@ class Lane:
         self.parts: deque[Part] = deque()
         self.outgoing: Outgoing | None = None
         self.is_busy = False
+        """A try is under way. Another must not begin, nor the next batch: its answer counts for
+        the batch that is there when it comes."""
 
 
 class Waiting:
@@ -161,12 +163,15 @@ class Waiting:
         return taken
 
     def give_up(self, append: Append, reason: str) -> HeadraceError:
-        """End an append whose time is over; returns what its caller is to hear."""
+        """End an append whose time is over; returns what its caller is to hear.
+
+        A batch that was refused is sent again for a while: it, too, may be stored after this.
+        """
         append.is_over = True
         append.may_be_stored |= any(
             part.append is append
             for lane in self.lanes
-            if lane.outgoing is not None and lane.outgoing.is_in_doubt
+            if lane.outgoing is not None
             for part in lane.outgoing.parts
         )
         return append.error(reason)
@@ -185,14 +190,15 @@ class Waiting:
 
     def fail_outgoing(self, reason: str) -> None:
         """The batches on their way have no future: end every append that has a part in one."""
+        failed: list[Part] = []
         for lane in self.lanes:
             outgoing, lane.outgoing, lane.is_busy = lane.outgoing, None, False
             if outgoing is not None:
-                self.fail(outgoing, reason)
-
-    def fail(self, outgoing: Outgoing, reason: str) -> None:
-        for part in outgoing.parts:
-            part.append.may_be_stored |= outgoing.is_in_doubt
+                failed += outgoing.parts
+                for part in outgoing.parts:
+                    part.append.may_be_stored |= outgoing.is_in_doubt
+        # Only now: an append that was refused here may be in doubt there.
+        for part in failed:
             part.append.fail(reason)
             self.let_go(part)
 

@@ -1,0 +1,168 @@
+"""Appending on a link that answers as it is told: what brokers do at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from unittest import mock
+from zlib import crc32
+
+import pytest
+
+from headrace.eventlog.kafka.appender import KafkaAppender
+from headrace.eventlog.kafka.connection import Topic
+from headrace.eventlog.kafka.driver import errors
+from headrace.eventlog.kafka.link import Link
+from headrace.eventlog.kafka.options import KafkaOptions
+from headrace.eventlog.kafka.waiting import Lane, Outgoing
+from headrace.eventlog.port import Batch, NewRecord
+from headrace.runtime.clock import SystemClock
+from headrace.schemas.errors import Overloaded, Unavailable
+
+Answers = Mapping[int, BaseException | None]
+Produce = Callable[[int, Mapping[int, Outgoing]], Awaitable[Answers]]
+
+
+class ToldLink(Link):
+    """A link whose leaders and answers the test decides; `looks` counts questions for a leader."""
+
+    def __init__(self, options: KafkaOptions, partitions: int, produce: Produce) -> None:
+        leaders = dict.fromkeys(range(partitions), 1)
+        topic = Topic(b"t" * 16, leaders=leaders, in_sync=leaders, replication=1)
+        super().__init__(mock.Mock(options=options), topic, (1, 0), 1024 * 1024)
+        self.leaders: dict[int, int | None] = {**leaders}
+        self.sent: list[tuple[int, Sequence[int]]] = []
+        self.looks = 0
+        self._told = produce
+
+    def leader(self, partition: int) -> int | None:
+        self.looks += 1
+        return self.leaders[partition]
+
+    async def send(self, node: int, lanes: Sequence[Lane]) -> Answers:
+        self.sent.append((node, [lane.partition for lane in lanes]))
+        return await super().send(node, lanes)
+
+    async def _produce(self, node: int, batches: Mapping[int, Outgoing]) -> Answers:
+        return await self._told(node, batches)
+
+    async def look(self) -> str:
+        return ""
+
+
+@asynccontextmanager
+async def appending_on(link: ToldLink, options: KafkaOptions) -> AsyncIterator[KafkaAppender]:
+    with mock.patch.object(Link, "open", mock.AsyncMock(return_value=link)):
+        appender = KafkaAppender.open(options, SystemClock())
+        try:
+            yield appender
+        finally:
+            await appender.stop()
+
+
+def options_of(**options: float) -> KafkaOptions:
+    return KafkaOptions(brokers=("nowhere:1",), **options)  # type: ignore[arg-type]  # numbers all
+
+
+def record_for(partition: int, partitions: int, value: bytes = b"v") -> NewRecord:
+    key = next(key for n in range(99) if crc32(key := b"%d" % n) % partitions == partition)
+    return NewRecord(key, value)
+
+
+async def take(_node: int, batches: Mapping[int, Outgoing]) -> Answers:
+    return dict.fromkeys(batches)
+
+
+async def test_a_late_answer_counts_for_the_batch_that_it_is_about() -> None:
+    """The leader changes while a batch is on its way: the old leader's yes, when it comes, must
+    not be taken for one to the next batch, which nobody has."""
+    late, forever = asyncio.Event(), asyncio.Event()
+    confirmed: list[bytes] = []
+
+    async def produce(node: int, batches: Mapping[int, Outgoing]) -> Answers:
+        (payload,) = [batch.payload for batch in batches.values()]
+        if node == 1:
+            await late.wait()
+        elif b"second" in payload:
+            await forever.wait()
+        confirmed.append(payload)
+        return dict.fromkeys(batches)
+
+    options = options_of(append_seconds=1.0)
+    link = ToldLink(options, 1, produce)
+    async with appending_on(link, options) as appender:
+        first = asyncio.create_task(appender.append(Batch([NewRecord(b"k", b"first")])))
+        await asyncio.sleep(0.05)
+        link.leaders[0] = 2
+        second = asyncio.create_task(appender.append(Batch([NewRecord(b"k", b"second")])))
+        await asyncio.sleep(0.05)
+        assert link.sent == [(1, [0])], "a second try began while the first was under way"
+        late.set()
+        await first
+        with pytest.raises(Unavailable):
+            await second
+        assert not any(b"second" in payload for payload in confirmed)
+
+
+async def test_a_batch_refused_here_and_in_doubt_there_may_be_stored() -> None:
+    """One partition refuses, another does not answer: the next try must be marked, whichever of
+    the two comes first."""
+
+    async def produce(_node: int, _batches: Mapping[int, Outgoing]) -> Answers:
+        return {0: errors.MessageSizeTooLargeError(), 1: errors.RequestTimedOutError()}
+
+    options = options_of()
+    async with appending_on(ToldLink(options, 2, produce), options) as appender:
+        with pytest.raises(Unavailable):
+            await appender.append(Batch([record_for(0, 2), record_for(1, 2)]))
+
+
+async def test_what_is_stored_after_its_append_gave_up_was_called_doubtful() -> None:
+    """A batch that brokers refuse for lack of replicas is sent again, and may pass a moment after
+    its caller was answered."""
+    has_replicas, stored = asyncio.Event(), asyncio.Event()
+
+    async def produce(_node: int, batches: Mapping[int, Outgoing]) -> Answers:
+        if not has_replicas.is_set():
+            return {partition: errors.NotEnoughReplicasError() for partition in batches}
+        stored.set()
+        return dict.fromkeys(batches)
+
+    options = options_of(append_seconds=0.6)
+    async with appending_on(ToldLink(options, 1, produce), options) as appender:
+        with pytest.raises(Unavailable):
+            await appender.append(Batch([record_for(0, 1)]))
+        has_replicas.set()
+        async with asyncio.timeout(1):
+            await stored.wait()
+
+
+async def test_a_partition_without_leader_takes_no_room_from_the_others() -> None:
+    """What its callers have given up is let go, so that records of other partitions pass."""
+    options = options_of(append_seconds=0.3, max_waiting_bytes=100_000)
+    link = ToldLink(options, 2, take)
+    link.leaders[1] = None
+    async with appending_on(link, options) as appender:
+        in_vain = [appender.append(Batch([record_for(1, 2, b"x" * 9_000)])) for _ in range(10)]
+        outcomes = await asyncio.gather(*in_vain, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Overloaded}
+        await asyncio.sleep(0.5)
+        await appender.append(Batch([record_for(0, 2, b"x" * 50_000)]))
+
+
+async def test_a_partition_without_leader_is_asked_for_a_few_times_a_second() -> None:
+    """However many appends wait for it: each of them wakes, and none sets a timer of its own."""
+    options = options_of(append_seconds=3.0)
+    link = ToldLink(options, 2, take)
+    link.leaders[1] = None
+    async with appending_on(link, options) as appender:
+        waiting = []
+        for _ in range(50):
+            waiting.append(asyncio.create_task(appender.append(Batch([record_for(1, 2)]))))
+            await asyncio.sleep(0.003)
+        link.looks = 0
+        await asyncio.sleep(0.5)
+        assert 2 <= link.looks <= 8
+        link.leaders[1] = 1
+        await asyncio.gather(*waiting)
