@@ -13,21 +13,23 @@ from headrace.eventlog.kafka.options import KafkaOptions
 class EmptyBrokers:
     """One broker that never has records; partition 1 has no leader. Counts what it is asked."""
 
+    error_code = 0
+    topics = ()
+
     def __init__(self) -> None:
         self.options = KafkaOptions(brokers=("nowhere:1",))
         self.client = self
+        self.fetches = 0
         self.looks = 0
 
     def leader(self, partition: int) -> int | None:
         self.looks += partition == 1
         return None if partition == 1 else 1
 
-    async def send(self, _node: int, _request: Any, *, group: str) -> EmptyBrokers:  # noqa: ARG002 - the driver's
+    async def send(self, _node: int, _request: Any, *, group: str) -> EmptyBrokers:
+        self.fetches += 1
         await asyncio.sleep(0.01)
         return self
-
-    error_code = 0
-    topics = ()
 
 
 async def test_a_partition_without_leader_is_asked_for_no_more_often_as_time_goes_by() -> None:
@@ -37,11 +39,8 @@ async def test_a_partition_without_leader_is_asked_for_no_more_often_as_time_goe
     for partition in range(2):
         fetcher.attach(partition).seek(0)
     running = asyncio.create_task(fetcher.run())
-    counts = []
-    for _ in range(6):
-        before = brokers.looks
-        await asyncio.sleep(0.25)
-        counts.append(brokers.looks - before)
+    await asyncio.sleep(1.2)
     running.cancel()
     await asyncio.wait([running])
-    assert counts[-1] < 2 * max(counts[0], 10)
+    assert brokers.fetches > 10
+    assert brokers.looks <= brokers.fetches + 10
