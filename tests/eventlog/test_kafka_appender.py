@@ -260,11 +260,13 @@ async def test_records_go_through_every_kind_of_listener(
     [
         ("sasl_plaintext", {"password": "wrong"}, "login was refused"),
         ("sasl_plaintext", {"sasl_mechanism": "SCRAM-SHA-256"}, "SASL mechanism"),
+        ("sasl_plaintext", {"sasl_mechanism": "NONSENSE"}, "settings for Kafka cannot be used"),
         ("ssl", {"tls_ca": None}, "certificate verify failed"),
+        ("ssl", {"tls_ca": Path("/nowhere")}, "settings for Kafka cannot be used"),
     ],
 )
 async def test_a_refused_login_is_told(
-    kafka: KafkaServer, security: str, changes: dict[str, str | None], expected: str
+    kafka: KafkaServer, security: str, changes: dict[str, str | Path | None], expected: str
 ) -> None:
     """What is wrong with the login is in the answer, and no password is."""
     address = kafka.address(security.upper()).replace("127.0.0.1", "localhost")

@@ -32,13 +32,14 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaClust
 
 @pytest.fixture
 async def cluster(own_cluster: KafkaCluster) -> AsyncIterator[KafkaCluster]:
-    """The same, every broker running again in the end."""
-    yield own_cluster
+    """The same, every broker running in the beginning."""
     for broker in own_cluster.brokers:
-        broker.thaw()
         if not broker.is_ready():
             broker.kill()
             await asyncio.to_thread(broker.start)
+    yield own_cluster
+    for broker in own_cluster.brokers:
+        broker.thaw()
 
 
 async def options_of(cluster: KafkaCluster) -> KafkaOptions:

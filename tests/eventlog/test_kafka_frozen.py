@@ -31,17 +31,22 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer
 
 @pytest.fixture
 async def broker(own_broker: KafkaServer) -> AsyncIterator[KafkaServer]:
-    """The same, running again in the end."""
-    yield own_broker
-    own_broker.thaw()
+    """The same, running in the beginning."""
     if not own_broker.is_ready():
         own_broker.kill()
         await asyncio.to_thread(own_broker.start)
+    yield own_broker
+    own_broker.thaw()
 
 
 async def options_of(broker: KafkaServer) -> KafkaOptions:
     return await made(
-        options_for(broker, append_seconds=APPEND_SECONDS, max_waiting_bytes=BOUND_BYTES)
+        options_for(
+            broker,
+            append_seconds=APPEND_SECONDS,
+            answer_seconds=2.0,
+            max_waiting_bytes=BOUND_BYTES,
+        )
     )
 
 

@@ -141,8 +141,10 @@ class KafkaAppender:
             except Unavailable as error:
                 self._note_trouble(str(error))
             except Exception as error:  # noqa: BLE001 - the loop decides: log, and try again
-                _log.exception("the way to Kafka failed")
-                self._note_trouble(f"the way to Kafka failed: {error!r}")
+                reason = f"the way to Kafka failed: {error!r}"
+                if reason != self._why_not:
+                    _log.exception("the way to Kafka failed")
+                self._note_trouble(reason)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _use(self, link: Link) -> None:

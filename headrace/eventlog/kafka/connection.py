@@ -63,13 +63,16 @@ class Brokers:
 
         Requests that get no answer within `request_seconds` fail, and so does their connection.
         """
-        arguments = options.connection_arguments()
-        client = AIOKafkaClient(
-            bootstrap_servers=list(options.brokers),
-            request_timeout_ms=int(request_seconds * 1000),
-            metadata_max_age_ms=30_000,
-            **arguments,
-        )
+        try:
+            arguments = options.connection_arguments()
+            client = AIOKafkaClient(
+                bootstrap_servers=list(options.brokers),
+                request_timeout_ms=int(request_seconds * 1000),
+                metadata_max_age_ms=30_000,
+                **arguments,
+            )
+        except (OSError, ValueError) as error:  # a certificate, or how to log in
+            raise Unavailable(f"the settings for Kafka cannot be used: {error}") from error
         metadata = await _first_answer(options, arguments)
         client.cluster.update_metadata(metadata)
         client._sync_task = asyncio.create_task(client._md_synchronizer())

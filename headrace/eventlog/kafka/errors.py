@@ -41,10 +41,8 @@ NOT_DONE: Final[Mapping[type[BaseException], str]] = {
     _E.OffsetOutOfRangeError: "the position is not in the log",
     _E.NoOffsetForPartitionError: "the partition has no position",
     _E.CorruptRecordException: "the batch was damaged on its way, and was refused",
-    _E.UnknownTopicOrPartitionError: "the topic or partition is not there",
     _E.InvalidFetchRequestError: "the broker does not understand the question",
     _E.LeaderNotAvailableError: "the partition has no leader at the moment",
-    _E.NotLeaderForPartitionError: "another broker leads the partition now",
     _E.BrokerNotAvailableError: "the broker is not available",
     _E.ReplicaNotAvailableError: "the replica is not available",
     _E.MessageSizeTooLargeError: "the batch is larger than the topic's max.message.bytes",
@@ -124,6 +122,10 @@ IN_DOUBT: Final[Mapping[type[BaseException], str]] = {
     _E.NotEnoughReplicasAfterAppendError: "stored, on fewer replicas than min.insync.replicas",
     _E.DuplicateSequenceNumber: "an earlier try stored the batch",
     _E.KafkaStorageError: "the broker's disk failed",
+    # Said, too, of a batch that waited for its replicas when the partition went elsewhere: it may
+    # have gone with it (DelayedProduce.tryComplete).
+    _E.NotLeaderForPartitionError: "another broker leads the partition now",
+    _E.UnknownTopicOrPartitionError: "the topic or partition is not there",
     _E.CommitFailedError: "the commit cannot have counted, but the driver does not say why",
 }
 """It may have been done: `Unavailable`."""

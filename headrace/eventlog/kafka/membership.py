@@ -78,8 +78,10 @@ class KafkaMembership:
                 await self._belong_to(group)
             except Unavailable as error:
                 self._say(str(error))
-            except Exception:  # noqa: BLE001 - the loop counts, logs and decides: begin anew
-                _log.exception("the membership failed; joining anew")
+            except Exception as error:  # noqa: BLE001 - the loop decides: log, and begin anew
+                if repr(error) != self._said:
+                    _log.exception("the membership failed; joining anew")
+                self._said = repr(error)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _belong_to(self, group: Group) -> None:
