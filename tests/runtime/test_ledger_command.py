@@ -257,6 +257,26 @@ def test_the_queries_of_the_documents_say_the_same(home: Path, rows: Rows) -> No
     assert gaps == [Range(5, 6), Range(8, 8)]
 
 
+def test_the_query_of_the_readme_finds_what_is_not_there_once(home: Path, rows: Rows) -> None:
+    """Three numbers that are equal if and only if every position is held once."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    [query] = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+
+    def numbers() -> list[int]:
+        with StoreReader(operator_login(settings_for(home))) as store:
+            [line] = store.rows(query, dict[str, Any])
+        return [line[name] for name in ("rows", "positions", "expected")]
+
+    rows.store(1, 2, 4)
+    rows.reject(3)
+    assert numbers() == [4, 4, 4]
+    rows.store(6)
+    assert numbers() == [5, 5, 6]
+    rows.deduplicate(5)
+    rows.store(4)
+    assert numbers() == [7, 6, 6]
+
+
 def test_ranges_that_touch_are_one() -> None:
     """However the windows lie."""
     ranges = [Range(1, 2), Range(3, 3), Range(5, 9), Range(10, 10)]
