@@ -6,7 +6,10 @@ that was killed half-way is completed by the next one.
 
 from __future__ import annotations
 
+import fcntl
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from headrace.runtime.credentials import (
@@ -21,7 +24,7 @@ from headrace.runtime.home import Home
 from headrace.runtime.reach import login_of
 from headrace.runtime.settings import Settings
 from headrace.workspaces.database import ControlData
-from headrace.workspaces.errors import Unknown
+from headrace.workspaces.errors import Taken, Unknown
 from headrace.workspaces.keys import fingerprint
 from headrace.workspaces.port import Role, Scope, StoreUser, Workspace
 
@@ -31,6 +34,20 @@ KEY_NAME: Final = "credentials.json"
 
 def complete_home(home: Home, control: ControlData, settings: Settings) -> Credentials:
     """Make whatever is missing; the credentials as they now are in HOME."""
+    with _turn(home):
+        return _complete(home, control, settings)
+
+
+@contextmanager
+def _turn(home: Home) -> Iterator[None]:
+    """One process at a time: a key whose owner has not written it down yet looks like a dead
+    start's, and would be revoked."""
+    with home.process_lock("credentials").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _complete(home: Home, control: ControlData, settings: Settings) -> Credentials:
     logins = _Logins(control, settings)
     workspace = ensure_workspace(control)
     found = read_json(home.credentials, Credentials)
@@ -56,7 +73,11 @@ def ensure_workspace(control: ControlData) -> Workspace:
     try:
         return control.find_workspace(WORKSPACE)
     except Unknown:
+        pass
+    try:
         return control.create_workspace(WORKSPACE)
+    except Taken:  # another process, of this HOME or another, was faster
+        return control.find_workspace(WORKSPACE)
 
 
 def _api_key(

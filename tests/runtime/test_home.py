@@ -8,6 +8,8 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,6 +114,21 @@ sys.stdin.read()"""
         process.wait()
     assert not is_held(home.lock)
     assert Lock.take(home.lock, NOW) is not None
+
+
+def test_several_first_starts_at_once_make_one_of_each(home: Home, control: ControlData) -> None:
+    """`headrace migrate` may run twice at once: nobody revokes what another has just made."""
+
+    def start() -> Credentials:
+        with closing(ControlData.open(home.control_url)) as its_own:
+            return complete_home(home, its_own, SETTINGS)
+
+    with ThreadPoolExecutor(6) as threads:
+        starts = [threads.submit(start) for _ in range(6)]
+        assert {start.result().api_key for start in starts} == {read_credentials(home).api_key}
+    (key,) = control.list_keys()
+    assert key.revoked_at is None
+    assert len(control.list_store_users()) == 3
 
 
 def test_the_first_start_makes_everything_to_get_in(home: Home, control: ControlData) -> None:
