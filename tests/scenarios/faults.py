@@ -36,7 +36,7 @@ POINTS: Final = (
 """Those that every load comes by."""
 TROUBLES: Final = ("cut", "drop_answers", "refuse", "hold", "delay")
 CAREFUL: Final = {"type": "object", "properties": {"tenth": {"type": "integer", "maximum": 7}}}
-"""A schema of the event `scenario` that rejects some of them."""
+"""A schema of the event `scenario` that rejects some of them; `purchase` has none beside it."""
 
 
 class Stage(msgspec.Struct, frozen=True):

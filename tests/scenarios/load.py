@@ -49,6 +49,8 @@ class Load:
         """Numbers of events that nobody was told of, and that may be there."""
         self.answers: Counter[str] = Counter()
         """How requests ended: a status, or why there was none."""
+        self.refusal = ""
+        """What the last answer that was no success said."""
         self.slowest_seconds = 0.0
         self.without_retry_after = 0
         self.urls = list(urls)
@@ -117,7 +119,9 @@ class Load:
             for task in self._tasks:
                 if task.done() and task.exception() is not None:
                     task.result()
-            assert time.monotonic() < deadline, f"{what}: waited in vain; {self.answers}"
+            assert time.monotonic() < deadline, (
+                f"{what}: waited in vain; {self.answers} {self.refusal}"
+            )
             await asyncio.sleep(0.02)
 
     # one client
@@ -157,6 +161,7 @@ class Load:
         self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
         self.answers[str(answer.status_code)] += 1
         if answer.status_code in _AGAIN:
+            self.refusal = answer.text
             self.without_retry_after += "retry-after" not in answer.headers
             return False
         assert answer.status_code == 200, answer.text

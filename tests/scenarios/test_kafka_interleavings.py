@@ -69,7 +69,7 @@ async def test_a_stale_commit_while_the_owner_works_on(
     back, and whoever comes next finds held what was settled."""
     cluster = shared_cluster
     async with loaded(cluster, chosen) as (workspace, load):
-        for _ in range(3):
+        for _ in range(2):
             await load.until_more()
             before = await cluster.topic.committed(cluster.group)
             await asyncio.sleep(1.0)
@@ -80,15 +80,19 @@ async def test_a_stale_commit_while_the_owner_works_on(
     await check(cluster, workspace, load)
 
 
-@pytest.mark.parametrize("point", [Point.EVENTS_INSERTED, Point.REJECTED_INSERTED])
-@pytest.mark.parametrize("then", ["stricter", "looser"])
+@pytest.mark.parametrize(
+    ("point", "then"),
+    [(Point.EVENTS_INSERTED, "other"), (Point.REJECTED_INSERTED, "shipped")],
+    ids=["then others", "then the shipped ones"],
+)
 async def test_schemas_that_change_between_two_tries(
     shared_cluster: Cluster, chosen: random.Random, tmp_path: Path, point: Point, then: str
 ) -> None:
-    """The owner dies in a range, and its successors judge the same records otherwise."""
+    """The owner dies in a range, and its successors judge the same records otherwise: some that
+    were good are rejected now, and some that were not are good."""
     cluster = shared_cluster
-    strict = {"HEADRACE_SCHEMAS": str(careful_schemas(tmp_path))}
-    before, after = ({}, strict) if then == "stricter" else (strict, {})
+    others = {"HEADRACE_SCHEMAS": str(careful_schemas(tmp_path))}
+    before, after = ({}, others) if then == "other" else (others, {})
     async with loaded(cluster, chosen) as (workspace, load):
         await kill_processors(cluster)
         for number, processor in enumerate(cluster.processors):
