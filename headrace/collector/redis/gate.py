@@ -124,9 +124,9 @@ class RedisGate:
                 self._settle(key, scripts.FREE, owner)
             raise
         if reply is None:
+            # Refused here, it may have claimed its key there: `leave` gives that back.
             decision = self._limiter.take(workspace_id, limit, self._clock.monotonic())
-            goes_on = decision.allowed or dry_run
-            return _Entry(decision, key, owner=owner if goes_on else None)
+            return _Entry(decision, key, owner=owner)
         if isinstance(reply, int):
             return _Entry(_decision(reply, limit), key)
         number, _, found = reply.partition(b":")

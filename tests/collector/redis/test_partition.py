@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from headrace.collector.idempotency import Replay
+from headrace.collector.idempotency import First, Replay
 from headrace.collector.redis import line
 from headrace.collector.redis.gate import RedisGate
 from headrace.runtime.clock import SystemClock
@@ -82,6 +82,21 @@ async def test_a_claim_whose_answer_was_lost(
     await until(far.is_reachable)
     await collectors.finish(far, entry)
     assert isinstance(await collectors.send(gate, K1), Replay)
+
+
+async def test_a_request_that_is_refused_alone_leaves_the_key_free(
+    collectors: Collectors, gate: RedisGate, far: RedisGate, proxy: Proxy
+) -> None:
+    """Redis let it in and claimed its key, the collector that heard nothing refused it: who comes
+    again is not told that the first still runs."""
+    far._limiter.take("narrow", 1, collectors.clock.monotonic())
+    proxy.drop_answers()
+    entry = await far.enter("narrow", 1, key=K1)
+    assert not entry.decision.allowed
+    far.leave(entry)
+    proxy.pass_on()
+    await until(far.is_reachable)
+    assert isinstance(await collectors.send(gate, K1), First)
 
 
 async def test_an_answer_that_was_kept_unknowingly(
