@@ -57,6 +57,8 @@ def test_an_unknown_error_is_in_doubt() -> None:
         errors.NotEnoughReplicasAfterAppendError,
         errors.UnknownError,
         errors.KafkaStorageError,
+        errors.NotLeaderForPartitionError,
+        errors.UnknownTopicOrPartitionError,
         errors.NotLeaderForPartitionError,  # the batch was appended, and led on by a replica
         errors.UnknownTopicOrPartitionError,  # the same, when the replica was moved away
     ],
