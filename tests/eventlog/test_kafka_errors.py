@@ -57,10 +57,6 @@ def test_an_unknown_error_is_in_doubt() -> None:
         errors.NotEnoughReplicasAfterAppendError,
         errors.UnknownError,
         errors.KafkaStorageError,
-        errors.NotLeaderForPartitionError,
-        errors.UnknownTopicOrPartitionError,
-        errors.NotLeaderForPartitionError,  # the batch was appended, and led on by a replica
-        errors.UnknownTopicOrPartitionError,  # the same, when the replica was moved away
     ],
 )
 def test_what_may_have_been_stored_is_never_called_refused(kind: type[Exception]) -> None:

@@ -122,12 +122,8 @@ IN_DOUBT: Final[Mapping[type[BaseException], str]] = {
     _E.NotEnoughReplicasAfterAppendError: "stored, on fewer replicas than min.insync.replicas",
     _E.DuplicateSequenceNumber: "an earlier try stored the batch",
     _E.KafkaStorageError: "the broker's disk failed",
-    # The next two come also from a leader that took a batch in, and lost its partition (or the
-    # topic was deleted) while it waited for the other replicas, which may have the batch.
     _E.NotLeaderForPartitionError: "another broker leads the partition now",
     _E.UnknownTopicOrPartitionError: "the topic or partition is not there",
-    # Said, too, of a batch that waited for its replicas when the partition went elsewhere: it may
-    # have gone with it (DelayedProduce.tryComplete).
     _E.CommitFailedError: "the commit cannot have counted, but the driver does not say why",
 }
 """It may have been done: `Unavailable`."""

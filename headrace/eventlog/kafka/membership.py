@@ -102,6 +102,7 @@ class KafkaMembership:
     def _assign(self, group: Group, partitions: Sequence[int], member: Member) -> None:
         if self._is_stopping:
             return
+        self._held = [held for held in self._held if not held.released.is_set()]
         for partition in partitions:
             assignment = KafkaAssignment(group, partition, member, self._released)
             self._held.append(assignment)
@@ -116,7 +117,6 @@ class KafkaMembership:
         """
         self._revoke_all()
         await self._all_released(self._release_seconds)
-        self._held = [held for held in self._held if not held.released.is_set()]
 
     @property
     def _release_seconds(self) -> float:
