@@ -122,6 +122,8 @@ IN_DOUBT: Final[Mapping[type[BaseException], str]] = {
     _E.NotEnoughReplicasAfterAppendError: "stored, on fewer replicas than min.insync.replicas",
     _E.DuplicateSequenceNumber: "an earlier try stored the batch",
     _E.KafkaStorageError: "the broker's disk failed",
+    # The next two come also from a leader that took a batch in, and lost its partition while it
+    # waited for the other replicas, which may have the batch (DelayedProduce.tryComplete).
     _E.NotLeaderForPartitionError: "another broker leads the partition now",
     _E.UnknownTopicOrPartitionError: "the topic or partition is not there",
     _E.CommitFailedError: "the commit cannot have counted, but the driver does not say why",
