@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from headrace.eventlog.kafka import encoding
+from headrace.eventlog.kafka.driver import DefaultRecordBatchBuilder, calc_crc32c
 from headrace.eventlog.kafka.encoding import (
     BATCH_OVERHEAD,
     Headers,
@@ -62,6 +65,35 @@ def test_each_part_keeps_its_headers() -> None:
         {},
         {"mark": b"last"},
     ]
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+def test_a_strangers_header_may_have_any_name(
+    compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers do not look at names; one that is no text must not stop whoever reads it."""
+    mark = b"name-of-4"
+    parts: list[tuple[Sequence[NewRecord], Headers]] = [
+        (records(1), []),
+        (records(2), [(mark.decode(), b"value"), ("good", b"")]),
+    ]
+    build = DefaultRecordBatchBuilder.build
+
+    class Stranger(DefaultRecordBatchBuilder):  # type: ignore[misc]  # has no types
+        def build(self) -> bytearray:
+            batch = build(self).replace(mark, b"\xff\xfe\xc0\xc1-of-4")
+            struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[21:])))
+            return bytearray(batch)
+
+    monkeypatch.setattr(encoding, "DefaultRecordBatchBuilder", Stranger)
+    batch = encode(parts, SEQUENCE, NOW_MS, compression)
+    found = there_and_back(batch + batch)
+    assert [r.value for r in found] == [r.value for part, _ in parts for r in part] * 2
+    assert found[0].headers == {}
+    assert {name: value for name, value in found[1].headers.items() if name.isascii()} == {
+        "good": b""
+    }
+    assert list(found[2].headers.values()) == [b"value", b""]
 
 
 def test_what_does_not_shrink_is_sent_as_it_is() -> None:

@@ -60,6 +60,9 @@ from aiokafka.protocol.types import (
 from aiokafka.record.default_records import (
     DefaultRecordBatchBuilder,
 )
+from aiokafka.record.default_records import (
+    _DefaultRecordBatchPy as PythonRecordBatch,
+)
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
@@ -89,6 +92,7 @@ __all__ = [
     "OffsetFetchRequest",
     "OffsetRequest",
     "ProduceRequest",
+    "PythonRecordBatch",
     "Request",
     "RequestStruct",
     "Response",

@@ -16,7 +16,12 @@ from typing import Any, Final
 import lz4.frame
 import zstandard
 
-from headrace.eventlog.kafka.driver import DefaultRecordBatchBuilder, MemoryRecords, calc_crc32c
+from headrace.eventlog.kafka.driver import (
+    DefaultRecordBatchBuilder,
+    MemoryRecords,
+    PythonRecordBatch,
+    calc_crc32c,
+)
 from headrace.eventlog.port import NewRecord, Record
 from headrace.schemas.errors import Unavailable
 
@@ -27,6 +32,8 @@ BATCH_OVERHEAD: Final = 128
 
 Headers = Sequence[tuple[str, bytes]]
 Compress = Callable[[bytes], bytes]
+Fetched = tuple[Any, memoryview]
+"""A batch, and the bytes it was made of."""
 
 _MAGIC: Final = 2
 _NO_LIMIT: Final = 2**31 - 1  # who adds records keeps to the limit
@@ -64,20 +71,34 @@ def size_of_headers(headers: Headers) -> int:
     return sum(len(name) * 4 + len(value) + RECORD_OVERHEAD for name, value in headers)
 
 
-def split(records: bytes) -> list[Any]:
+def split(records: bytes) -> list[Fetched]:
     """The whole batches in what a broker sent; a last one that was cut short is left out."""
     batches = []
+    view, start = memoryview(records), 0
     memory = MemoryRecords(records)
     while memory.has_next():
-        batches.append(memory.next_batch())
+        (length,) = struct.unpack_from(">i", view, start + _LENGTH_AT)
+        end = start + _AFTER_LENGTH + length
+        batches.append((memory.next_batch(), view[start:end]))
+        start = end
     return batches
 
 
-def decode(batch: Any, position: int, into: list[Record]) -> int:
+def decode(fetched: Fetched, position: int, into: list[Record]) -> int:
     """Add a batch's records from `position` on; returns the bytes of their keys and values.
 
     Raises `Unavailable` if the batch was damaged on its way.
     """
+    batch, packed = fetched
+    before = len(into)
+    try:
+        return _decode(batch, position, into)
+    except UnicodeDecodeError:  # brokers take any bytes for the name of a header
+        del into[before:]
+        return _decode(_TolerantBatch(bytes(packed)), position, into)
+
+
+def _decode(batch: Any, position: int, into: list[Record]) -> int:
     if not batch.validate_crc():
         raise Unavailable(f"the batch at position {batch.base_offset} arrived damaged")
     if batch.is_control_batch:
@@ -103,6 +124,27 @@ def decode(batch: Any, position: int, into: list[Record]) -> int:
         size += len(key) + len(value)
         into.append(Record(offset, key, value, named, appended_at))  # type: ignore[arg-type]  # set with the first
     return size
+
+
+class _Texts(bytearray):
+    """Bytes whose parts make a text in any case."""
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return _Texts(found) if isinstance(index, slice) else found
+
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        return super().decode(encoding, errors)
+
+
+class _TolerantBatch(PythonRecordBatch):  # type: ignore[misc]  # aiokafka ships no types
+    """Slower than the one in C, and takes names of headers that are no UTF-8."""
+
+    _buffer: bytearray
+
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer = _Texts(self._buffer)
 
 
 def _compressed(batch: bytearray, compression: str) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from headrace.eventlog.kafka.connection import RECORDS, Brokers
 from headrace.eventlog.kafka.driver import errors
-from headrace.eventlog.kafka.encoding import decode, split
+from headrace.eventlog.kafka.encoding import Fetched, decode, split
 from headrace.eventlog.kafka.errors import describe
 from headrace.eventlog.kafka.protocol import (
     INCONSISTENT_TOPIC_ID,
@@ -50,7 +50,7 @@ class Buffer:
         self.changed = asyncio.Event()
         self._max_bytes = max_bytes
         self._read_to = 0
-        self._batches: deque[tuple[Any, int]] = deque()
+        self._batches: deque[tuple[Fetched, int]] = deque()
         self._batches_bytes = 0
         self._records: list[Record] = []
         self._records_bytes = 0
@@ -85,7 +85,7 @@ class Buffer:
             sizes = [0] * (len(batches) - 1) + [len(records)]
             self._batches.extend(zip(batches, sizes, strict=True))
             self._batches_bytes += len(records)
-            self.fetch_from = batches[-1].next_offset
+            self.fetch_from = batches[-1][0].next_offset
             self.changed.set()
 
     def fail(self, fetched_from: int, trouble: str, *, is_out_of_range: bool = False) -> None:
