@@ -202,7 +202,8 @@ async def move_commits_back(stage: Stage) -> None:
     cluster = stage.cluster
     await kill_processors(cluster)
     await until_group_is_empty(cluster)
-    await cluster.topic.move(await stale_positions(cluster, stage.chosen), cluster.group)
+    if stale := await stale_positions(cluster, stage.chosen):  # none before the first commit
+        await cluster.topic.move(stale, cluster.group)
     await asyncio.to_thread(cluster.start_programs)
 
 
