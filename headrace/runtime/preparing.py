@@ -21,7 +21,7 @@ from headrace.runtime.home import Home
 from headrace.runtime.reach import control_url, processor_login
 from headrace.runtime.settings import Settings
 from headrace.runtime.tables import update_tables
-from headrace.schemas.errors import Overloaded, Unavailable
+from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
 
 RETRY_SECONDS: Final = 0.5
 
@@ -112,6 +112,9 @@ async def prepare_topic_beside(preparation: Preparation) -> None:
                 log.warning("the topic cannot be prepared yet", why=str(error))
             waiting = True
             await asyncio.sleep(RETRY_SECONDS)
+        except HeadraceError as error:
+            log.error("the topic cannot be used", why=str(error))
+            return
         else:
             log.info("the log is ready", what=what)
             return

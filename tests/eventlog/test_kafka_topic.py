@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from unittest import mock
 
 import msgspec
 import pytest
 
+from headrace.eventlog.kafka import connection
 from headrace.eventlog.kafka.membership import KafkaMembership
 from headrace.eventlog.kafka.topic import (
     PartitionState,
@@ -130,3 +132,13 @@ async def test_brokers_that_are_not_there_are_named() -> None:
     (port,) = free_ports(1)
     with pytest.raises(Unavailable, match=f"127.0.0.1:{port} cannot be reached"):
         await inspect_topic(options_for(f"127.0.0.1:{port}"))
+
+
+async def test_brokers_that_name_none_are_waited_for() -> None:
+    """A cluster that has just started may name no brokers yet: nobody to ask, and no error."""
+    broker = mock.Mock(send=mock.AsyncMock(return_value=mock.Mock(brokers=[])))
+    with (
+        mock.patch.object(connection, "create_conn", mock.AsyncMock(return_value=broker)),
+        pytest.raises(Unavailable, match="names no brokers"),
+    ):
+        await prepare_topic(options_for("127.0.0.1:1"), TopicPlan(partitions=1))

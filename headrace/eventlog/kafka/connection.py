@@ -174,9 +174,12 @@ async def _first_answer(options: KafkaOptions, arguments: Mapping[str, Any]) -> 
                 **arguments,
             )
             try:
-                return await connection.send(MetadataRequest([]))
+                metadata = await connection.send(MetadataRequest([]))
             finally:
                 connection.close()
+            if metadata.brokers:
+                return metadata
+            trouble = errors.MetadataEmptyBrokerList()  # it has just started
         except (errors.KafkaError, OSError) as error:
             trouble = error
     where = ", ".join(options.brokers)
