@@ -117,8 +117,9 @@ def _strange(found: dict[str, int], load: Load) -> list[int]:
     return sorted({*under_two_ids, *other})
 
 
-async def find_gaps(cluster: Cluster, *, logs: int = 1) -> list[str]:
-    """Where positions are missing or in the tables twice; the tables know so many logs."""
+async def find_gaps(cluster: Cluster, *, logs: int | None = 1) -> list[str]:
+    """Where positions are missing or in the tables twice; the tables know so many logs (None:
+    it does not matter how many)."""
     ledger = await asyncio.to_thread(cluster.rows, _LEDGER)
     ends = await cluster.topic.ends()
     gaps = [
@@ -133,4 +134,6 @@ async def find_gaps(cluster: Cluster, *, logs: int = 1) -> list[str]:
         if end and (partition, end) not in counted
     ]
     known = {log_id for log_id, *_ in ledger}
-    return gaps + ([f"{len(known)} logs: {sorted(known)}"] if len(known) != logs else [])
+    return gaps + (
+        [f"{len(known)} logs: {sorted(known)}"] if logs not in {None, len(known)} else []
+    )

@@ -112,8 +112,10 @@ async def disturb_network(stage: Stage) -> None:
 async def refuse_large(stage: Stage) -> None:
     """A topic that takes less than collectors think."""
     await stage.cluster.topic.alter({"max.message.bytes": "2000"})
-    await asyncio.sleep(stage.chosen.uniform(1.0, 5.0))
-    await stage.cluster.topic.alter({"max.message.bytes": str(16 * 1024 * 1024)})
+    try:
+        await asyncio.sleep(stage.chosen.uniform(1.0, 5.0))
+    finally:
+        await stage.cluster.topic.alter({"max.message.bytes": str(16 * 1024 * 1024)})
 
 
 async def forget_keys(stage: Stage) -> None:
@@ -138,9 +140,11 @@ async def freeze_store(stage: Stage) -> None:
 async def freeze_control_data(stage: Stage) -> None:
     """PostgreSQL that says nothing; the last snapshot serves."""
     await asyncio.to_thread(stage.postgres.freeze)
-    await stage.load.until_more()
-    await asyncio.sleep(stage.chosen.uniform(0.5, 8.0))
-    await asyncio.to_thread(stage.postgres.thaw)
+    try:
+        await stage.load.until_more()
+        await asyncio.sleep(stage.chosen.uniform(0.5, 8.0))
+    finally:
+        await asyncio.to_thread(stage.postgres.thaw)
 
 
 async def end_everything(stage: Stage) -> None:
