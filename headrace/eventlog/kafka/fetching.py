@@ -232,13 +232,12 @@ class Fetcher:
         try:
             answer = await self._brokers.client.send(node, request, group=RECORDS)
         except (errors.KafkaError, OSError, NotImplementedError) as error:
-            await self._failed(asked, describe(error))
+            await self._failed(asked, dict.fromkeys(asked, describe(error)))
             return
         await self._answered(asked, answer)
 
     async def _answered(self, asked: Mapping[int, tuple[Buffer, int]], answer: Any) -> None:
-        if answer.error_code:
-            await self._failed(asked, _say(answer.error_code), code=answer.error_code)
+        codes = dict.fromkeys(asked, answer.error_code) if answer.error_code else {}
         for _, partitions, _ in answer.topics:
             for partition, code, _, _, _, _, _, records, _ in partitions:
                 buffer, position = asked[partition]
@@ -247,15 +246,19 @@ class Fetcher:
                 elif code == _OUT_OF_RANGE:
                     buffer.fail(position, _say(code), is_out_of_range=True)
                 else:
-                    await self._failed({partition: (buffer, position)}, _say(code), code=code)
+                    codes[partition] = code
+        if not _OTHER_LOG.isdisjoint(codes.values()):
+            self._suspect()
+        if codes:
+            await self._failed(asked, {each: _say(code) for each, code in codes.items()})
 
     async def _failed(
-        self, asked: Mapping[int, tuple[Buffer, int]], trouble: str, *, code: int = 0
+        self, asked: Mapping[int, tuple[Buffer, int]], troubles: Mapping[int, str]
     ) -> None:
-        for buffer, position in asked.values():
+        """What could not be fetched; one pause for all of it, for it is everybody's."""
+        for partition, trouble in troubles.items():
+            buffer, position = asked[partition]
             buffer.fail(position, trouble)
-        if code in _OTHER_LOG:
-            self._suspect()
         self._brokers.refresh()
         await asyncio.sleep(_BACKOFF_SECONDS)
 
