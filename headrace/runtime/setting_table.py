@@ -14,6 +14,7 @@ import msgspec
 from headrace.processor.failpoints import read_fail_point
 from headrace.runtime.setting_text import (
     addresses,
+    at_least,
     choice,
     name,
     networks,
@@ -31,6 +32,8 @@ from headrace.runtime.setting_text import (
 )
 
 MEBIBYTE: Final = 1024 * 1024
+LEAST_MESSAGE_BYTES: Final = 128 * 1024
+"""One event with all it may carry goes into a batch of so many bytes."""
 
 
 def _fail_point(text: str) -> str:
@@ -136,8 +139,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "kafka_max_message_bytes": Setting(
         "HEADRACE_KAFKA_MAX_MESSAGE_BYTES",
         str(16 * MEBIBYTE),
-        "The topic's `max.message.bytes`: the largest batch it takes.",
-        whole_number,
+        "The topic's `max.message.bytes`: the largest batch it takes; 131072 at least.",
+        at_least(LEAST_MESSAGE_BYTES),
     ),
     "kafka_compression": Setting(
         "HEADRACE_KAFKA_COMPRESSION", "lz4", "`lz4` or `zstd`.", choice("lz4", "zstd")

@@ -53,6 +53,15 @@ def whole_number(text: str) -> int:
     return number
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if (number := whole_number(text)) < least:
+            raise ValueError(f"expected a whole number, at least {least}")
+        return number
+
+    return parse
+
+
 def _float(text: str) -> float:
     try:
         return float(text)
@@ -120,15 +129,13 @@ def parse_clickhouse(text: str) -> ClickHouseUrl | None:
     """`http(s)://user:password@host:port/database`; raises ValueError with what is wrong."""
     if not text:
         return None
+    _insist_on_escapes(text)
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("expected http(s)://user:password@host:port/database")
     if parts.query or parts.fragment:
         raise ValueError("expected nothing behind the database")
-    try:
-        port = parts.port or (8443 if parts.scheme == "https" else 8123)
-    except ValueError:
-        raise ValueError("its port is no number up to 65535") from None
+    port = _port(text) or (8443 if parts.scheme == "https" else 8123)
     return ClickHouseUrl(
         f"{parts.scheme}://{Address(parts.hostname, port)}",
         unquote(parts.username or "default"),
@@ -142,14 +149,32 @@ def url_of(*schemes: str) -> Callable[[str], str]:
         if text and urlsplit(text).scheme not in schemes:
             wanted = " or ".join(f"{scheme}://…" for scheme in schemes)
             raise ValueError(f"expected {wanted}")
+        _insist_on_escapes(text)
+        _port(text)
         return text
 
     return parse
 
 
-def addresses(text: str) -> tuple[Address, ...]:
+def _port(url: str) -> int | None:
     try:
-        return tuple(parse_address(word) for word in words(text))
+        return urlsplit(url).port
+    except ValueError:
+        raise ValueError("its port is no number up to 65535") from None
+
+
+def _insist_on_escapes(text: str) -> None:
+    # Else a part of the password is taken for a host or a path, and shown as one.
+    if text.count("@") > (1 if "@" in urlsplit(text).netloc else 0):
+        raise ValueError("write %40 for an @ in user or password, %2F for /, %23 for #, %3F for ?")
+
+
+def addresses(text: str) -> tuple[Address, ...]:
+    found = words(text)
+    if "/" in text or (text and not found):
+        raise ValueError("expected host:port, several separated by commas")
+    try:
+        return tuple(parse_address(word) for word in found)
     except ValueError:
         raise ValueError("expected host:port, several separated by commas") from None
 

@@ -148,13 +148,20 @@ def shown(field: str, settings: Settings) -> str:
 
 
 def hide_password(text: str) -> str:
-    """A URL without its password, and nothing of what is no URL."""
+    """A URL without its password, and nothing of what is no URL.
+
+    A password with a `/`, `?` or `#` that is not escaped ends the host early: then nothing but
+    the scheme is shown.
+    """
     try:
         parts = urlsplit(text)
+        _ = parts.port
     except ValueError:
         return "***"
     if not parts.scheme or not parts.netloc:
         return "***" if text else ""
+    if text.count("@") > parts.netloc.count("@"):
+        return f"{parts.scheme}://***"
     where = parts.netloc.rpartition("@")[2]
     who = f"{parts.username or ''}:***@" if parts.password else parts.netloc[: -len(where)]
     return urlunsplit(parts._replace(netloc=who + where, query="", fragment=""))

@@ -75,10 +75,15 @@ def test_bad_addresses_are_refused(text: str) -> None:
         ("HEADRACE_TRUSTED_PROXIES", "127.0.0.1, proxy", "'proxy' is no address or network"),
         ("HEADRACE_TRUSTED_PROXIES", "10.0.0.0/99", "'10.0.0.0/99' is no address or network"),
         ("HEADRACE_KAFKA", "broker", "host:port, several separated by commas"),
+        ("HEADRACE_KAFKA", "kafka://broker:9092", "host:port, several separated by commas"),
+        ("HEADRACE_KAFKA", " , ", "host:port, several separated by commas"),
         ("HEADRACE_KAFKA_TOPIC", "a b", "letters, digits"),
+        ("HEADRACE_KAFKA_MAX_MESSAGE_BYTES", "100000", "at least 131072"),
         ("HEADRACE_CLICKHOUSE", "http://h:99999/d", "port"),
         ("HEADRACE_REDIS", "http://h", "redis://"),
         ("HEADRACE_DATABASE", "mysql://h/d", "postgresql"),
+        ("HEADRACE_REDIS", "redis://h:99999", "its port is no number up to 65535"),
+        ("HEADRACE_DATABASE", "postgresql://h:port/d", "its port is no number up to 65535"),
         ("HEADRACE_BREAKER_SHARE", "2", "a share above 0"),
         ("HEADRACE_FAIL_POINT", "nowhere:2", "one of taken_over"),
         ("HEADRACE_CLICKHOUSE", "clickhouse://h/d", "http(s)://user:password@host:port/database"),
@@ -88,7 +93,9 @@ def test_what_cannot_be_used_is_said_in_our_words(variable: str, text: str, expe
     """A value that no process could work with is refused here, before any is started."""
     with pytest.raises(BadSettings) as caught:
         read_settings({variable: text})
-    assert f"{variable}={text!r}" in str(caught.value)
+    (setting,) = (each for each in SETTINGS.values() if each.variable == variable)
+    seen = hide_password(text) if setting.is_secret else text
+    assert f"{variable}={seen!r}" in str(caught.value)
     assert expected in str(caught.value)
 
 
@@ -135,6 +142,27 @@ def test_no_secret_is_shown() -> None:
     assert hide_password("not a URL") == "***"
     with pytest.raises(BadSettings) as caught:
         read_settings({"HEADRACE_DATABASE": "mysql://me:secret@db/control"})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "password", ["pa@secret", "pa/secret", "pa#secret", "pa?secret", "pa@/secret"]
+)
+@pytest.mark.parametrize(
+    ("variable", "scheme"),
+    [
+        ("HEADRACE_DATABASE", "postgresql"),
+        ("HEADRACE_REDIS", "redis"),
+        ("HEADRACE_CLICKHOUSE", "http"),
+    ],
+)
+def test_a_password_that_is_not_escaped_is_refused_and_not_shown(
+    variable: str, scheme: str, password: str
+) -> None:
+    """Half of it would be taken for the host's name, and shown as that in every message."""
+    with pytest.raises(BadSettings) as caught:
+        read_settings({variable: f"{scheme}://me:{password}@server/events"})
+    assert "%40" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
