@@ -44,14 +44,14 @@ class Banner(msgspec.Struct, frozen=True, kw_only=True):
         console.print("\n[bold]Send an event:[/]\n")
         sys.stdout.write(self.curl() + "\n")
         console.print("\n[bold]See it in ClickHouse:[/]\n")
-        sys.stdout.write(self.query() + "\n" + self.query_by_curl() + "\n\n")
+        sys.stdout.write("\n".join(self.queries()) + "\n\n")
         console.print("[dim]Ctrl-C ends the node; nothing is lost.[/]\n")
         sys.stdout.flush()
 
     def places(self) -> list[tuple[str, str]]:
         return [
             ("collector", self.collector_url),
-            ("store", f"{self.settings.store_listen.url}  (ClickHouse over HTTP)"),
+            ("store", f"{self._store_url()}  (ClickHouse over HTTP)"),
             ("home", str(self.home.root)),
             ("keys", str(self.home.credentials)),
         ]
@@ -72,6 +72,12 @@ class Banner(msgspec.Struct, frozen=True, kw_only=True):
             f"  -d {shlex.quote(msgspec.json.encode(event).decode())}"
         )
 
+    def queries(self) -> list[str]:
+        """Ways to see it; a server's password, which is not of our making, is shown to nobody."""
+        if self.settings.has_embedded_store:
+            return [self.query(), self.query_by_curl()]
+        return [self.query()]
+
     def query(self) -> str:
         home = "" if self._is_usual_home() else f" --home {shlex.quote(str(self.home.root))}"
         return f"{_headrace()} query{home} {shlex.quote(_QUERY)}"
@@ -82,6 +88,10 @@ class Banner(msgspec.Struct, frozen=True, kw_only=True):
             f"curl -u {login.user}:{login.password} '{login.url}/?database={login.database}' "
             f"--data-binary {shlex.quote(_QUERY + ' FORMAT PrettyCompact')}"
         )
+
+    def _store_url(self) -> str:
+        server = self.settings.clickhouse
+        return self.settings.store_listen.url if server is None else server.url
 
     def _is_usual_home(self) -> bool:
         return self.home.root == Path.cwd() / ".headrace"

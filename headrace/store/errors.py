@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -86,6 +87,9 @@ UNAVAILABLE: Final[Mapping[int, str]] = {
 
 _NO_SPACE: Final = re.compile(r"no space left|disk quota exceeded|errno:? ?28\b", re.IGNORECASE)
 
+_ADDRESS: Final = re.compile(r"\((https?://[^\s()]+)\)$")
+"""Where the driver's messages end with which server it asked."""
+
 
 class QuorumBusy(Overloaded):
     """Another insert into the table waits for its replicas; nothing was done."""
@@ -111,8 +115,25 @@ def translated() -> Iterator[None]:
     try:
         yield
     except ClickHouseError as error:
+        if why := _why_no_answer(error):
+            raise Unavailable(f"the store{_where(error)} does not answer ({why})") from error
         raise classify(str(error), getattr(error, "code", None)) from error
     except UnicodeEncodeError as error:
         raise Refused(f"text that is no UTF-8 cannot be stored: {error}") from error
     except OSError as error:
         raise Unavailable(f"the store cannot be reached: {error}") from error
+
+
+def _why_no_answer(error: BaseException) -> str:
+    """What the network said, below what two libraries make of it; nothing if there was an answer.
+
+    Theirs is a paragraph with every setting of the query in it.
+    """
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return str(error) if isinstance(error, OSError | HTTPException) else ""
+
+
+def _where(error: ClickHouseError) -> str:
+    found = _ADDRESS.search(str(error))
+    return f" at {found[1]}" if found else ""

@@ -6,6 +6,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from headrace.schemas.errors import HeadraceError, Overloaded, Refused, Unavailable
+from headrace.store.connection import Connection
 from headrace.store.errors import OVERLOADED, REFUSED, UNAVAILABLE, classify, translated
 from tests.store.harness import ServerTables
 
@@ -75,3 +76,16 @@ def test_the_drivers_exceptions_become_ours(driver: Exception, ours: type[Headra
     with pytest.raises(ours) as raised, translated():
         raise driver
     assert raised.value.__cause__ is driver
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"), [("127.0.0.1:9", "refused"), ("nowhere.invalid:9", "not known")]
+)
+def test_a_store_that_is_away_is_one_short_sentence(address: str, reason: str) -> None:
+    """Where it should be and what the network said, and nothing of the driver's own words."""
+    connection = Connection(f"http://{address}", "me", "secret")
+    with pytest.raises(Unavailable) as caught:
+        connection.rows("SELECT 1")
+    assert str(caught.value).startswith(f"the store at http://{address} does not answer (")
+    assert reason in str(caught.value)
+    assert "Max retries" not in str(caught.value)
