@@ -10,6 +10,7 @@ import fcntl
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Final
 
 from headrace.runtime.credentials import (
@@ -48,7 +49,7 @@ def _turn(home: Home) -> Iterator[None]:
 
 
 def _complete(home: Home, control: ControlData, settings: Settings) -> Credentials:
-    logins = _Logins(control, settings)
+    logins = _Logins(home, control, settings)
     workspace = ensure_workspace(control)
     found = read_json(home.credentials, Credentials)
     analyst = logins.of(Role.ANALYST, found.analyst if found else None, workspace)
@@ -96,14 +97,15 @@ def _api_key(
 class _Logins:
     """Users of the store, made or found again.
 
-    Several machines may share control data: then each has users (and a key) that bear its name,
-    and leaves those of the others alone.
+    Several nodes may share control data: then each has users (and a key) that bear the name of
+    its machine and a digest of where HOME is there, and leaves those of the others alone.
     """
 
-    def __init__(self, control: ControlData, settings: Settings) -> None:
+    def __init__(self, home: Home, control: ControlData, settings: Settings) -> None:
         self._control = control
         self._settings = settings
-        self.suffix = "" if settings.has_local_control else f"@{socket.gethostname()[:60]}"
+        where = blake2b(str(home.root.resolve()).encode(), digest_size=3).hexdigest()
+        self.suffix = "" if settings.has_local_control else f"@{socket.gethostname()[:60]}-{where}"
 
     def of(
         self,

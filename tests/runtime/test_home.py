@@ -216,24 +216,32 @@ def test_credentials_survive_a_round_trip(home: Home, control: ControlData) -> N
     assert read_credentials(home) == made
 
 
-def test_machines_that_share_control_data_leave_each_others_logins_alone(
-    home: Home, control: ControlData, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("apart", ["machines", "homes"])
+def test_nodes_that_share_control_data_leave_each_others_logins_alone(
+    tmp_path: Path, control: ControlData, monkeypatch: pytest.MonkeyPatch, apart: str
 ) -> None:
-    """Each has a key and users of its own, so that a second start locks nobody out."""
+    """Each has a key and users of its own, so that a second start locks nobody out: nodes on two
+    machines, in folders of one name, and two on one machine."""
     shared = read_settings({"HEADRACE_DATABASE": "postgresql://db/control"})
-    monkeypatch.setattr("socket.gethostname", lambda: "one")
-    first = complete_home(home, control, shared)
-    monkeypatch.setattr("socket.gethostname", lambda: "other")
-    home.credentials.unlink()
-    home.processor.unlink()
-    second = complete_home(home, control, shared)
-    assert {first.clickhouse.user, second.clickhouse.user} == {"operator@one", "operator@other"}
+    made = []
+    for number in "12":
+        home = open_home(tmp_path / f"home-{number}", version="0.1.0")
+        if apart == "machines":
+            monkeypatch.setattr("socket.gethostname", lambda number=number: f"machine-{number}")
+            home.root.rename(tmp_path / "home-0")
+            home = Home(tmp_path / "home-0")
+        made.append(complete_home(home, control, shared))
+        home.root.rename(tmp_path / f"done-{number}")
+    users = {each.clickhouse.user for each in made}
+    assert len(users) == 2
+    assert all(user.startswith("operator@") for user in users)
     hashes = {user.name: user.password_sha256 for user in control.list_store_users()}
-    for login in (first.clickhouse, second.clickhouse, first.analyst, second.analyst):
-        assert hashes[login.user] == fingerprint(login.password)
+    for each in made:
+        for login in (each.clickhouse, each.analyst):
+            assert hashes[login.user] == fingerprint(login.password)
     keys = {key.sha256: key for key in control.list_keys()}
-    for made in (first, second):
-        assert keys[fingerprint(made.api_key)].revoked_at is None
+    for each in made:
+        assert keys[fingerprint(each.api_key)].revoked_at is None
 
 
 def test_with_a_server_the_operator_is_who_its_url_names(home: Home, control: ControlData) -> None:
