@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -202,6 +203,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--out", type=Path, help="keep what is printed here, too")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing is left behind
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(asked.out.open("w")) if asked.out else None
         good = asyncio.run(soak(asked.minutes * 60, asked.seed, Say(out)))
