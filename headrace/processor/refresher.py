@@ -63,10 +63,11 @@ class Refresher:
             try:
                 with IDENTITIES_SECONDS.time():
                     await self._store.refresh_identities()
-            except HeadraceError as error:
+            except Exception as error:  # noqa: BLE001 - the loop decides: nobody else would load
                 failures += 1
                 if failures == 1:
-                    _log.warning("links do not count yet; trying again", error=str(error))
+                    why = str(error) if isinstance(error, HeadraceError) else repr(error)
+                    _log.warning("links do not count yet; trying again", error=why)
                 self._wanted.set()
                 await asyncio.sleep(self._backoff.seconds(failures))
                 continue

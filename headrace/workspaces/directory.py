@@ -163,6 +163,10 @@ class LiveDirectory:
             if self._trouble is None:
                 log.warning("control data cannot be reached, serving what was", error=str(error))
             self._trouble = str(error)
+        except Exception as error:  # the loop decides: keys that were revoked must be heard of
+            if self._trouble is None:
+                log.exception("control data cannot be read, serving what was")
+            self._trouble = repr(error)
         else:
             if self._trouble is not None:
                 log.info("control data can be reached again")

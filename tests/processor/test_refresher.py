@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from unittest import mock
 
 from headrace.processor.failpoints import Point
+from headrace.processor.patience import Backoff
+from headrace.processor.refresher import Refresher
 from tests.processor.trial import Trial, finish, until
 
 
@@ -48,3 +51,13 @@ async def test_a_load_that_was_asked_for_is_done_before_the_end() -> None:
     await append_link(trial)
     await trial.settle()
     assert linked(trial)
+
+
+async def test_an_error_that_nobody_has_thought_of_is_no_end() -> None:
+    """Links of all later ranges would not count, and nobody would be told."""
+    bug = mock.AsyncMock(side_effect=[ValueError("a bug"), None])
+    refresher = Refresher(mock.Mock(refresh_identities=bug), Backoff(first_seconds=0.01))
+    refresher.start()
+    refresher.ask()
+    await refresher.stop()
+    assert bug.await_count == 2

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from unittest import mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -152,3 +153,19 @@ async def test_an_unreachable_database_stops_nothing(watched: Watched, clock: Ma
             await until(lambda: directory.find_key(other) is not None)
     assert [entry["log_level"] for entry in logs] == ["warning", "info"]
     assert watched.list_keys()[0].last_used_at is not None
+
+
+async def test_what_nobody_has_thought_of_stops_nothing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug in reading control data is told, and keys that were revoked are heard of after it."""
+    key = watched.create_key(watched.create_workspace("Shop"))
+    directory = LiveDirectory(watched, ManualClock())
+    with capture_logs() as logs:
+        async with running(directory):
+            with monkeypatch.context() as broken:
+                broken.setattr(watched, "revision", mock.Mock(side_effect=ValueError("a bug")))
+                await until(lambda: "a bug" in (directory.trouble or ""))
+            watched.revoke_key(key)
+            await until(lambda: getattr(directory.find_key(key), "revoked_at", None) is not None)
+    assert [entry["log_level"] for entry in logs] == ["error", "info"]
