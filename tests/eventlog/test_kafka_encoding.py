@@ -96,6 +96,13 @@ def test_a_strangers_header_may_have_any_name(
     assert list(found[2].headers.values()) == [b"value", b""]
 
 
+@pytest.mark.parametrize("timestamp_ms", [-1, 2**60, -(2**60)])
+def test_a_time_that_is_none_stops_nobody(timestamp_ms: int) -> None:
+    """A topic that keeps its writers' times takes any number from a stranger."""
+    (found,) = there_and_back(encode([(records(1), [])], SEQUENCE, timestamp_ms, "lz4"))
+    assert found.appended_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def test_what_does_not_shrink_is_sent_as_it_is() -> None:
     """Compressing never makes a batch larger than its records were."""
     noise = bytes((n * 7919 >> 3) % 256 for n in range(40))

@@ -41,6 +41,8 @@ _HEADER_BYTES: Final = 61
 _LENGTH_AT, _CRC_AT, _ATTRIBUTES_AT = 8, 17, 21
 _AFTER_LENGTH: Final = 12
 _LZ4, _ZSTD = 3, 4
+_UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS: Final = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _NO_HEADERS: Final[Mapping[str, bytes]] = {}
 
 
@@ -104,8 +106,8 @@ def _decode(batch: Any, position: int, into: list[Record]) -> int:
     if batch.is_control_batch:
         return 0
     size = 0
-    last_ms = -1
-    appended_at = None
+    last_ms: int | None = None
+    appended_at = _UNKNOWN
     last_headers: Headers = []
     named = _NO_HEADERS
     for found in batch:
@@ -115,15 +117,22 @@ def _decode(batch: Any, position: int, into: list[Record]) -> int:
         timestamp_ms = found.timestamp
         if timestamp_ms != last_ms:  # one for the whole batch: the log's own time
             last_ms = timestamp_ms
-            appended_at = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+            appended_at = _moment(timestamp_ms)
         headers = found.headers
         if headers != last_headers:  # those of one request, record after record
             last_headers = headers
             named = {name: text or b"" for name, text in headers}
         key, value = found.key or b"", found.value or b""
         size += len(key) + len(value)
-        into.append(Record(offset, key, value, named, appended_at))  # type: ignore[arg-type]  # set with the first
+        into.append(Record(offset, key, value, named, appended_at))
     return size
+
+
+def _moment(timestamp_ms: int) -> datetime:
+    """Any number may stand there where a topic keeps its writers' own times."""
+    if 0 <= timestamp_ms < _LATEST_MS:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    return _UNKNOWN
 
 
 class _Texts(bytearray):
