@@ -8,6 +8,8 @@ told in `settle.py`.
   everything more than that below the highest position found is settled. From there on what is
   held is skipped, rather than starting right after the highest: the last range may have been
   half written when its commit was lost.
+- Rows that end before the log's earliest record: what lies between was forgotten before it was
+  settled, and a person must know.
 - Never at the end of the log, which would skip what nobody has seen.
 - A position that the log does not hold means that records were lost or another log took this
   one's name. No guess is right then: `LookupError`, and a person decides.
@@ -43,7 +45,9 @@ async def find_start(assignment: Assignment, store: Store) -> Start:
     if committed is None:
         highest = await store.highest_position(assignment.log_id, assignment.partition)
         after = earliest if highest is None else highest + 1
-        start = Start(max(earliest, after - WIDEST), None, after)
+        # Rows that end before the log begins: what lies between was forgotten unsettled.
+        position = after if after < earliest else max(earliest, after - WIDEST)
+        start = Start(position, None, after)
     else:
         start = Start(committed.position, committed.pending_to, end)
     _demand(start, assignment, earliest, end)
@@ -93,5 +97,5 @@ def _demand(start: Start, assignment: Assignment, earliest: int, end: int) -> No
         f"{'' if start.pending_to is None else f' with a range begun to {start.pending_to}'}"
         f"{f', and the store holds rows up to {start.look_until - 1}' * (start.look_until > end)}: "
         "records were lost, or another log took this one's name. Restore the log, or move it "
-        "away to start with a new one."
+        "away to start with a new one (Kafka: set the group's position where to go on)."
     )

@@ -52,6 +52,17 @@ async def test_without_a_commit_the_tables_tell() -> None:
     assert trial.store.calls.count("held_positions") == 2
 
 
+async def test_records_forgotten_before_they_were_settled_are_told() -> None:
+    """Without a commit, too, the store shows where it should have gone on."""
+    trial = await make_trial(appended=9, settled=4)
+    trial.log.forget_commits()
+    trial.log.partitions[0].drop_before(8)
+    with pytest.raises(LookupError, match="holds positions 8 to 9, but is settled up to 5"):
+        await find(trial)
+    trial.log.partitions[0].committed = Committed(8)  # a person has decided
+    assert await find(trial) == Start(8, None, 10)
+
+
 async def test_a_long_history_is_not_read_again() -> None:
     """Ranges are settled in order and none is wider than a bound; before that all is settled."""
     trial = await make_trial(appended=2, settled=1)
