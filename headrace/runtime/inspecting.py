@@ -44,9 +44,11 @@ def _control(settings: Settings) -> Found:
     if settings.has_local_control and not file.exists():
         return Found("control data", f"{file} is made at the first start")
     report = inspect_control(control_url(settings))
-    what = f"{report.kind} {report.server_version or ''} at {report.place}"
+    kind = f"{report.kind} {report.server_version}" if report.server_version else report.kind
+    where = file if settings.has_local_control else report.place
+    what = f"{kind} at {where}"
     if report.workspaces is not None:
-        what += f", {report.workspaces} workspaces, {report.keys} keys"
+        what += f", workspaces: {report.workspaces}, keys: {report.keys}"
     return Found("control data", what, [report.problem] if report.problem else [])
 
 
@@ -74,14 +76,14 @@ async def _kafka(settings: Settings) -> Found:
         partitions = await inspect_group(options)
     except HeadraceError as error:
         return Found("log", f"Kafka at {where}", [str(error)])
-    lag = sum(partition.unsettled for partition in partitions)
-    return Found(
-        "log",
-        f"Kafka {topic.release} at {where}, {topic.brokers} brokers; topic {options.topic} with "
-        f"{topic.partitions} partitions, {topic.replication} replicas; {lag:,} records not "
-        "settled yet",
-        topic.problems,
-    )
+    what = f"Kafka {topic.release} at {where}, brokers: {topic.brokers}; topic {options.topic}"
+    if topic.partitions:
+        lag = sum(partition.unsettled for partition in partitions)
+        what += (
+            f", partitions: {topic.partitions}, replicas: {topic.replication}; "
+            f"{lag:,} records not settled yet"
+        )
+    return Found("log", what, topic.problems)
 
 
 class _KnownLogs:

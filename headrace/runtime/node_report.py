@@ -49,7 +49,8 @@ class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`rows` is None when the store does not answer; `log` when there is no log yet."""
+    """`rows` is None when the store does not answer; `log` when there is no log yet, or when it
+    does not answer, for the reason in `log_trouble`."""
 
     home: str
     running: bool
@@ -60,6 +61,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     store_url: str | None
     processes: tuple[ProcessState, ...]
     log: LogReport | None
+    log_trouble: str | None
     rows: dict[str, int] | None
     disk: DiskReport | None
 
@@ -69,6 +71,9 @@ def report_on(settings: Settings, clock: Clock) -> NodeReport:
     home = Home(settings.home)
     check_layout(home)
     state = read_node_state(home)
+    log, log_trouble = (
+        (_log(home, clock), None) if settings.has_local_log else asyncio.run(_kafka(settings))
+    )
     return NodeReport(
         home=str(home.root),
         running=state is not None,
@@ -78,7 +83,8 @@ def report_on(settings: Settings, clock: Clock) -> NodeReport:
         collector_url=state.collector_url if state else None,
         store_url=_store_url(settings, state),
         processes=state.processes if state else (),
-        log=_log(home, clock) if settings.has_local_log else asyncio.run(_kafka(settings)),
+        log=log,
+        log_trouble=log_trouble,
         rows=_rows(settings) if state or settings.clickhouse else None,
         disk=_disk(home),
     )
@@ -100,7 +106,8 @@ def _log(home: Home, clock: Clock) -> LogReport | None:
     )
 
 
-async def _kafka(settings: Settings) -> LogReport | None:
+async def _kafka(settings: Settings) -> tuple[LogReport | None, str | None]:
+    """The log, or why there is nothing to say of it."""
     from headrace.eventlog.kafka.topic import inspect_group, inspect_topic
     from headrace.runtime.kafka import kafka_options
 
@@ -108,13 +115,12 @@ async def _kafka(settings: Settings) -> LogReport | None:
     try:
         topic = await inspect_topic(options)
         partitions = await inspect_group(options)
-    except HeadraceError:
-        return None
-    return LogReport(
-        log_id=topic.topic_id,
-        partitions=topic.partitions,
-        lag_records=sum(partition.unsettled for partition in partitions),
-    )
+    except HeadraceError as error:
+        return None, str(error)
+    if not topic.partitions:
+        return None, f"topic {options.topic} is not there; `headrace migrate` makes it"
+    lag = sum(partition.unsettled for partition in partitions)
+    return LogReport(log_id=topic.topic_id, partitions=topic.partitions, lag_records=lag), None
 
 
 def _store_url(settings: Settings, state: NodeState | None) -> str | None:

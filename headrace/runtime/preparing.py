@@ -92,12 +92,16 @@ class Preparation:
 
     def _insist(self, part: str, step: Callable[[], str], wait_seconds: float) -> Prepared:
         deadline = time.monotonic() + wait_seconds
+        waiting = False
         while True:
             try:
                 return Prepared(part, step())
-            except (Unavailable, Overloaded):
+            except (Unavailable, Overloaded) as error:
                 if time.monotonic() > deadline:
                     raise
+                if not waiting:
+                    log.warning(f"waiting for {part}", seconds=wait_seconds, why=str(error))
+                waiting = True
                 time.sleep(RETRY_SECONDS)
 
 

@@ -142,7 +142,8 @@ def store_out_of_reach(url: str, error: Exception | None = None) -> NoNode:
     """The sentence for a store that does not answer."""
     why = f" ({str(error) or type(error).__name__})" if error is not None else ""
     return NoNode(
-        f"the store at {url} cannot be reached{why}. Is the node running? `headrace status` tells."
+        f"the store at {url} cannot be reached{why}. Is it running? A node's own runs with "
+        "`headrace up`; where a server is, HEADRACE_CLICKHOUSE says."
     )
 
 

@@ -123,7 +123,8 @@ def place(url: sa.URL, *, user: bool = False) -> str:
 
 def in_our_words(url: sa.URL, error: BaseException | None) -> HeadraceError:
     """What psycopg raised as a sentence that says what to do."""
-    problem = " ".join(str(error).split()).rstrip(".?")
+    lines = (line for line in str(error).splitlines() if "Is the server running" not in line)
+    problem = " ".join(" ".join(lines).split()).rstrip(".?")
     code = getattr(error, "sqlstate", None) or ""
     sentence = f"control data at {place(url, user=True)} cannot be used: {problem}. "
     if code in {"53100", "53200"}:

@@ -147,7 +147,16 @@ def test_migrate_may_be_repeated_and_done_by_several(
 def test_migrate_says_which_part_does_not_answer(make_node: MakeNode) -> None:
     """A sentence and an exit code of 1, after the time it was given."""
     node = make_node(HEADRACE_KAFKA="127.0.0.1:1")
-    done = node.run("migrate", "--wait", "0")
+    done = node.run("migrate", "--wait", "0.6")
     assert done.returncode == 1
-    assert "127.0.0.1:1" in done.stderr
+    assert done.stderr.count("waiting for log") == 1
+    assert "127.0.0.1:1" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_status_says_why_there_is_no_lag(make_node: MakeNode, kafka: KafkaServer) -> None:
+    """Brokers that are away and a topic that is not there are told apart."""
+    done = make_node(HEADRACE_KAFKA="127.0.0.1:1").run("status")
+    assert (done.returncode, "Kafka at 127.0.0.1:1 cannot be reached" in done.stdout) == (3, True)
+    done = make_node(**own_topic(kafka)).run("status")
+    assert (done.returncode, "`headrace migrate` makes it" in done.stdout) == (3, True)

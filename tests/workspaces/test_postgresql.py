@@ -68,15 +68,16 @@ def test_what_keeps_us_out_is_a_sentence(
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("127.0.0.1:1/headrace", "refused"),
+        ("127.0.0.1:1/headrace", "Connection refused. See"),
         ("127.0.0.1:99999/headrace", "99999"),
         ("/headrace?host=/nowhere", "/nowhere"),
     ],
 )
 def test_nobody_there_is_a_sentence(where: str, said: str) -> None:
     """A port or socket at which nothing listens: start it, or mend host and port."""
-    with pytest.raises(Unavailable, match=f"{said}.*See that PostgreSQL runs there and that host"):
+    with pytest.raises(Unavailable, match=said) as raised:
         ControlData.open(f"postgresql://headrace:s3cr3t@{where}")
+    assert "See that PostgreSQL runs there and that host" in str(raised.value)
 
 
 @pytest.mark.parametrize(

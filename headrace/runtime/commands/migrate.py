@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.home import open_home
-from headrace.runtime.logging import quiet_drivers
+from headrace.runtime.logging import configure_logging
 from headrace.runtime.options import HomeOption, StoreListenOption
 from headrace.runtime.preparing import Preparation
 from headrace.runtime.settings import read_settings
@@ -28,8 +28,8 @@ def migrate(
     `headrace up` does this by itself. The tables of an embedded store that does not run are left
     to it.
     """
-    quiet_drivers()
     settings = read_settings(home=home, store_listen=store_listen)
+    configure_logging("migrate", level=settings.log_level, form=settings.log_format, file=None)
     place = open_home(settings.home, version=headrace_version())
     clock = SystemClock(settings.clock_offset_seconds)
     for done in Preparation(settings, place, clock).run(wait):

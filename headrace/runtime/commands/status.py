@@ -75,6 +75,8 @@ def _numbers(report: NodeReport) -> Table:
     table.add_column()
     if report.log is not None:
         _add_log(table, report.log)
+    if report.log_trouble is not None:
+        table.add_row("log", escape(report.log_trouble))
     for name, rows in (report.rows or {}).items():
         table.add_row(name, f"{rows:,} rows")
     if report.running and report.rows is None:
