@@ -126,7 +126,8 @@ class Processor:
         try:
             how = await self._work(assignment)
         except Exception as error:  # noqa: BLE001 - the loop counts, logs and decides: stop, loudly
-            _tell(error)
+            if self._failure is None or not isinstance(error, Tripped):  # the others say the same
+                _tell(error)
             self._failure = self._failure or error
         finally:
             ASSIGNMENTS.dec()

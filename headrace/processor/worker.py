@@ -97,11 +97,8 @@ class Worker:
         start = await self._parts.patience.insist(
             "take over", lambda _: find_start(self._assignment, self._parts.store)
         )
-        _log.info(
-            "partition taken over",
-            position=start.position,
-            repeats_to=start.pending_to,
-        )
+        repeats = {} if start.pending_to is None else {"repeats_to": start.pending_to}
+        _log.info("partition taken over", position=start.position, **repeats)
         self._parts.refresher.ask()
         await self._parts.fail_point(Point.TAKEN_OVER)
         return start

@@ -66,6 +66,7 @@ class Child:
         self._started_at: datetime = clock.now()
         self._restarts = 0
         self._quick_deaths = 0
+        self._last_code = 0
         self._was_ready = False
 
     def state(self) -> ProcessState:
@@ -156,6 +157,9 @@ class Child:
         quick = lived_seconds < QUICK_DEATH_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 0
         delay = RESTART_DELAYS[min(self._quick_deaths, len(RESTART_DELAYS)) - 1] if quick else 0.0
+        if code == self._last_code == EXIT_NEEDS_A_PERSON:  # who has not come yet
+            delay = RESTART_DELAYS[-1]
+        self._last_code = code
         say = log.warning if self._quick_deaths < LOUD_AFTER_QUICK_DEATHS else log.error
         say(
             "died; starting it again"

@@ -14,7 +14,7 @@ import msgspec
 
 from headrace.runtime.home import Home
 from headrace.runtime.reach import control_url, processor_login
-from headrace.runtime.settings import Settings
+from headrace.runtime.settings import Settings, hide_password
 from headrace.schemas.errors import HeadraceError
 from headrace.workspaces.port import Log
 
@@ -105,7 +105,10 @@ class _KnownLogs:
 async def _redis(settings: Settings) -> Found:
     from headrace.collector.redis.report import inspect_redis
 
-    report = await inspect_redis(settings.redis)
+    try:
+        report = await inspect_redis(settings.redis)
+    except HeadraceError as error:
+        return Found("Redis", hide_password(settings.redis), [f"HEADRACE_REDIS: {error}"])
     what = "no answer"
     if report.is_reachable:
         what = (

@@ -88,7 +88,9 @@ class Preparation:
         topic = await prepare_topic(options, topic_plan(self._settings))
         with closing(ControlData.open(control_url(self._settings), self._clock)) as control:
             control.note_log(topic.log_id, options.topic, topic.partitions)
-        return f"topic {options.topic}: {topic.what}, {topic.partitions} partitions"
+        wanted = self._settings.kafka_partitions
+        kept = "" if topic.partitions == wanted else f" (not {wanted}: a topic keeps its number)"
+        return f"topic {options.topic}: {topic.what}, {topic.partitions} partitions{kept}"
 
     def _insist(self, part: str, step: Callable[[], str], wait_seconds: float) -> Prepared:
         deadline = time.monotonic() + wait_seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -17,6 +17,14 @@ import msgspec
 from headrace.runtime.setting_table import SETTINGS
 from headrace.runtime.setting_text import Address, ClickHouseUrl
 from headrace.schemas.errors import HeadraceError
+
+_FILES: Final = (
+    "tls_certificate",
+    "tls_key",
+    "kafka_tls_ca",
+    "kafka_tls_certificate",
+    "kafka_tls_key",
+)
 
 
 class BadSettings(HeadraceError):
@@ -177,6 +185,11 @@ def _together(values: Mapping[str, Any]) -> list[str]:
             ("kafka_username", "kafka_password"),
         )
         if bool(values.get(one)) != bool(values.get(other))
+    ]
+    problems += [
+        f"{SETTINGS[field].variable}={str(values[field])!r}: there is no such file"
+        for field in _FILES
+        if values.get(field) is not None and not values[field].is_file()
     ]
     if values.get("kafka_security", "").startswith("sasl") and not values.get("kafka_username"):
         problems.append("HEADRACE_KAFKA_SECURITY with SASL needs HEADRACE_KAFKA_USERNAME")

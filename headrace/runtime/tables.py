@@ -20,6 +20,7 @@ from headrace.runtime.analyst_databases import (
 from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.reach import control_url
 from headrace.runtime.settings import Settings
+from headrace.schemas.errors import Overloaded, Unavailable
 from headrace.store.engines import EMBEDDED, Engines, engines_for
 from headrace.store.migrate import migrate
 from headrace.workspaces.database import ControlData
@@ -38,12 +39,17 @@ def engines_of(settings: Settings, login: StoreLogin) -> Engines:
 def update_tables(settings: Settings, login: StoreLogin) -> list[str]:
     """Bring tables and views up to date; the names of the migrations applied now.
 
-    Blocks; raises the errors of the store's port.
+    Blocks; raises the errors of the store's port. Who the analysts are is in control data: while
+    that is away, events are stored all the same.
     """
     engines = engines_of(settings, login)
     applied = migrate(login.url, login.user, login.password, login.database, engines=engines)
-    with closing(ControlData.open(control_url(settings))) as control:
-        users = control.list_store_users()
+    try:
+        with closing(ControlData.open(control_url(settings))) as control:
+            users = control.list_store_users()
+    except (Unavailable, Overloaded) as error:
+        log.warning("analysts' views are left as they are", why=str(error))
+        return applied
     if settings.has_embedded_store:
         ensure_analyst_databases(login, users)
     else:

@@ -159,8 +159,8 @@ async def _processor_served(
     async with processor_served(settings.processor_listen, checks, remarks):
         try:
             yield
-        except (Tripped, LookupError) as error:
-            log.error("the processor has ended; it is seen to for a while", why=str(error))
+        except (Tripped, LookupError):
+            log.info("ending soon; until then /readyz and /metrics tell why", seconds=_SEEN_SECONDS)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _SEEN_SECONDS)
             raise

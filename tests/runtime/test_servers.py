@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import pytest
 
 from headrace.runtime.credentials import read_processor_login
-from tests.scenarios.node import Node, post, until
+from tests.scenarios.node import HEADRACE, Node, free_port, post, until
 from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
@@ -67,9 +69,14 @@ def test_with_kafka_alone(make_node: MakeNode, kafka: KafkaServer) -> None:
 
 
 def post_ready(node: Node) -> bool:
-    import httpx2
+    return is_ready(node.url)
 
-    return httpx2.get(f"{node.url}/readyz").status_code == 200
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz").status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 def test_with_redis_alone(make_node: MakeNode, redis: RedisServer) -> None:
@@ -160,3 +167,38 @@ def test_status_says_why_there_is_no_lag(make_node: MakeNode, kafka: KafkaServer
     assert (done.returncode, "Kafka at 127.0.0.1:1 cannot be reached" in done.stdout) == (3, True)
     done = make_node(**own_topic(kafka)).run("status")
     assert (done.returncode, "`headrace migrate` makes it" in done.stdout) == (3, True)
+
+
+def test_a_processor_starts_while_control_data_is_away(
+    make_node: MakeNode, kafka: KafkaServer
+) -> None:
+    """It needs the log and the store; who the analysts are can wait."""
+    server = make_node().start()
+    login = read_processor_login(server.home)
+    where = login.url.removeprefix("http://")
+    listen = f"127.0.0.1:{free_port()}"
+    node = make_node(
+        **own_topic(kafka),
+        HEADRACE_CLICKHOUSE=f"http://{login.user}:{login.password}@{where}/{login.database}",
+        HEADRACE_DATABASE="postgresql://127.0.0.1:1/away",
+        HEADRACE_PROCESSOR_LISTEN=listen,
+    )
+    with node.console.open("ab") as console:
+        process = subprocess.Popen(
+            [HEADRACE, "processor"], env=node.environment, stdout=console, stderr=console
+        )
+    try:
+        until(lambda: "analysts' views are left as they are" in node.said(), "it goes on")
+        until(lambda: is_ready(f"http://{listen}"), "it is ready")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_settings_name_files_that_are_not_there(make_node: MakeNode) -> None:
+    """Before anything is started, with the setting's name."""
+    done = make_node(HEADRACE_KAFKA_TLS_CA="/nowhere.pem").run("settings")
+    assert done.returncode == 0  # it lists what there is
+    done = make_node(HEADRACE_KAFKA_TLS_CA="/nowhere.pem").run("check")
+    assert done.returncode == 2
+    assert "HEADRACE_KAFKA_TLS_CA='/nowhere.pem': there is no such file" in done.stderr

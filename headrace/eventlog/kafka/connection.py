@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -190,6 +191,17 @@ def _why_not(where: str, trouble: BaseException | None) -> Unavailable:
     if isinstance(trouble, TimeoutError):
         return Unavailable(f"Kafka at {where} takes connections but does not answer")
     if isinstance(trouble, OSError):
-        return Unavailable(f"Kafka at {where} cannot be reached ({trouble}); is it running?")
+        if isinstance(trouble, ssl.SSLError):
+            return Unavailable(
+                f"Kafka at {where} and we do not agree on TLS ({trouble}); see "
+                "HEADRACE_KAFKA_SECURITY and HEADRACE_KAFKA_TLS_CA"
+            )
+        return Unavailable(
+            f"Kafka at {where} cannot be reached ({trouble or type(trouble).__name__}); is it "
+            "running, and does it listen there as HEADRACE_KAFKA_SECURITY says?"
+        )
     reason = "no broker is named" if trouble is None else describe(trouble)
-    return Unavailable(f"Kafka at {where} cannot be used: {reason}")
+    return Unavailable(
+        f"Kafka at {where} cannot be used: {reason}; does it listen there as "
+        "HEADRACE_KAFKA_SECURITY says?"
+    )
