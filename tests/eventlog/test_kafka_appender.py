@@ -128,7 +128,7 @@ async def test_a_broker_may_start_after_the_collector(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     appender = KafkaAppender.open(options_for(f"127.0.0.1:{port}"), SystemClock())
     try:
-        assert "is it running?" in str(await refusal(appender))
+        assert "is it running" in str(await refusal(appender))
         assert appender.log_id == ""
         assert not appender.is_writable()
     finally:
