@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import random
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
@@ -210,7 +211,7 @@ async def loaded(
     cluster: Cluster, chosen: random.Random, **options: Any
 ) -> AsyncIterator[tuple[str, Load]]:
     """Load on a cluster for as long as the block lasts: a new workspace's id, and the load."""
-    name = f"load-{chosen.randrange(1 << 48):012x}"
+    name = f"load-{uuid.uuid4().hex[:12]}"  # a seed that is repeated must not repeat names
     workspace, key = await asyncio.to_thread(cluster.workspace, name)
     options = {"urls": cluster.urls, "seed": chosen.randrange(1 << 32), **options}
     load = Load(key=key, **options)
