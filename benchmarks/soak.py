@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -125,7 +126,7 @@ class Soak:
     def _mebibytes(self) -> str:
         root = self._stage.cluster.root
         sizes = {
-            name: sum(file.stat().st_size for file in found(root / name)) // MEBIBYTE
+            name: sum(sizes_of(root / name)) // MEBIBYTE
             for name in ("kafka", "redis", "store0")
         }
         memory = [
@@ -162,10 +163,12 @@ class Soak:
             self._say(f"{name:>14} {len(found_ids):>12,} {found_ids[:5] or ''}")
 
 
-def found(folder: Path) -> Iterator[Path]:
-    """Files below a folder, of which some may be gone by now."""
-    with contextlib.suppress(OSError):
-        yield from (path for path in folder.rglob("*") if path.is_file())
+def sizes_of(folder: Path) -> Iterator[int]:
+    """Bytes of the files below a folder; those that are gone by now, merged away, do not count."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                yield (Path(parent) / name).stat().st_size
 
 
 async def soak(seconds: float, seed: int, say: Say) -> bool:
