@@ -271,7 +271,8 @@ def test_an_interrupted_import_can_be_repeated(
     process.stdin.flush()
     wait_for_events(collector, 3_000)
     process.send_signal(how)
-    _, err = process.communicate(timeout=60)
+    process.wait(timeout=60)  # before its input ends, which would end it in another way
+    _, err = process.communicate()
     if how is signal.SIGINT:
         assert process.returncode == 130, err
         assert b"Run the same command again" in err
