@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from tests.services.missing import leave_out
+
+_LAST_BYTES: Final = 24 * 1024 * 1024
 
 
 class SmallDisk:
@@ -31,8 +35,12 @@ class SmallDisk:
         subprocess.run(["umount", "-l", self.folder], check=True)
 
     def fill(self) -> None:
-        """Take all the room there is."""
+        """Take all the room there is, the last of it a moment later: whoever keeps something free
+        has noticed by then (a merge of the store's that meets a full disk is broken by it)."""
         with contextlib.suppress(OSError), self._filler.open("ab", buffering=0) as filler:
+            while shutil.disk_usage(self.folder).free > _LAST_BYTES:
+                filler.write(bytes(65536))
+            time.sleep(1.0)
             while True:
                 filler.write(bytes(4096))
 

@@ -24,7 +24,7 @@ async def test_the_store_s_disk_is_full(
 ) -> None:
     """The collector goes on accepting; when there is room again everything is stored."""
     cluster = make_cluster(collectors=1, processors=1)
-    with SmallDisk(cluster.store.home / "store", 192) as disk:
+    with SmallDisk(cluster.store.home / "store", 512) as disk:
         await asyncio.to_thread(cluster.start)
         async with loaded(cluster, chosen) as (workspace, load):
             await load.until_more()

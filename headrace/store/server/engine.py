@@ -31,6 +31,12 @@ PARSER: Final = "implicit_select=0"
 """Settings every connection has from the start. chDB, unlike a server, reads `1 + 1` as SELECT."""
 _SETTINGS_CLAUSE: Final = re.compile(r"\bSETTINGS\b[^()]*$", re.IGNORECASE)
 _UNKNOWN_DATABASE: Final = 81
+KEEP_FREE_BYTES: Final = 64 * 1024 * 1024
+OLD_PARTS_SECONDS: Final = 60
+"""A merge whose disk fills up under it leaves an active part of empty files, and no error (tried:
+chDB 26.9). So merges and inserts are refused while less is free than a merge in progress may still
+need, and the parts that were merged stay for a while (chDB deletes them at once, a server after
+480 s): the next start finds the empty part broken and takes them again."""
 _VERSION_FILE: Final = "headrace_engine_version"
 _LOCK_FILE: Final = "headrace_lock"
 
@@ -256,6 +262,10 @@ def _open_root(path: Path, limits: StoreLimits) -> Any:
             "<clickhouse>"
             f"<max_server_memory_usage>{limits.server_bytes}</max_server_memory_usage>"
             "<mark_cache_size>134217728</mark_cache_size>"
+            "<storage_configuration><disks><default>"
+            f"<keep_free_space_bytes>{KEEP_FREE_BYTES}</keep_free_space_bytes>"
+            "</default></disks></storage_configuration>"
+            f"<merge_tree><old_parts_lifetime>{OLD_PARTS_SECONDS}</old_parts_lifetime></merge_tree>"
             "</clickhouse>"
         )
         config.flush()
