@@ -101,7 +101,7 @@ class Soak:
             await self._repeat()
         except Exception as error:  # noqa: BLE001 - told, counted, and the soak goes on
             self._troubles.append(f"{self._clock()} {name_of(fault)}: {error}")
-            self._say(f"{self._clock()} TROUBLE: {self._troubles[-1]}")
+            self._say(f"TROUBLE: {self._troubles[-1]}\n{self._stage.cluster.said()}")
             await asyncio.to_thread(self._stage.cluster.mend)
 
     async def _repeat(self) -> None:
@@ -126,8 +126,7 @@ class Soak:
     def _mebibytes(self) -> str:
         root = self._stage.cluster.root
         sizes = {
-            name: sum(sizes_of(root / name)) // MEBIBYTE
-            for name in ("kafka", "redis", "store0")
+            name: sum(sizes_of(root / name)) // MEBIBYTE for name in ("kafka", "redis", "store0")
         }
         memory = [
             program.rss_bytes // MEBIBYTE

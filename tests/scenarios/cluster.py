@@ -220,9 +220,9 @@ class Cluster:
 
     def said(self) -> str:
         """The last words of every program, for who must find out what went wrong."""
-        return "\n".join(
-            f"--- {program.root.name}:\n{program.said()[-1500:]}" for program in self.programs
-        )
+        words = [f"\n--- {each.root.name}:\n{each.said()[-1500:]}" for each in self.programs]
+        waits = [f"\n--- {each.root.name} waits:\n{each.waits()}" for each in self.processors]
+        return "".join(words + waits)
 
 
 def runs(server: Server) -> bool:

@@ -6,6 +6,7 @@ freezing and starting again are every `Server`'s.
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,15 @@ class Program(Server):
             return httpx2.get(f"{self.url}{path}", timeout=5.0, trust_env=False).status_code
         except httpx2.TransportError:
             return 0
+
+    def waits(self) -> str:
+        """What its metrics tell of tries that failed and of its lag, if it answers."""
+        try:
+            text = httpx2.get(f"{self.url}/metrics", timeout=5.0, trust_env=False).text
+        except httpx2.TransportError as error:
+            return repr(error)
+        told = [line for line in text.splitlines() if re.match(r"headrace_.*(retries|lag)", line)]
+        return "\n".join(line for line in told if not line.endswith(" 0.0"))
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Another `headrace` command in the same environment, and these variables."""
