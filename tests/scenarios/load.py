@@ -90,7 +90,7 @@ class Load:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def until_more(self, seconds: float = 30.0) -> None:
+    async def until_more(self, seconds: float = 60.0) -> None:
         """Return when something more was accepted, by a request begun from now on."""
         before = self._accepted_requests + len(self._clients)
         await self._until(lambda: self._accepted_requests > before, "more is accepted", seconds)
@@ -100,12 +100,12 @@ class Load:
         self.accepted |= other.accepted
         self.unknown |= other.unknown
 
-    async def until_any_answer(self, seconds: float = 30.0) -> None:
+    async def until_any_answer(self, seconds: float = 60.0) -> None:
         """Return when one more request ended in whatever way."""
         before = self.answers.total()
         await self._until(lambda: self.answers.total() > before, "an answer", seconds)
 
-    async def until_answer(self, answer: str, seconds: float = 30.0) -> None:
+    async def until_answer(self, answer: str, seconds: float = 60.0) -> None:
         """Return when one more request ended so."""
         before = self.answers[answer]
         await self._until(lambda: self.answers[answer] > before, f"an answer {answer}", seconds)
