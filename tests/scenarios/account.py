@@ -17,8 +17,8 @@ from tests.scenarios.cluster import Cluster
 from tests.scenarios.load import Load
 
 SETTLED_SECONDS: Final = 300.0
-"""Kafka's group coordinator was seen to answer nothing for three minutes after its broker was killed
-(docs/soak/README.md); everything else is through in seconds."""
+"""Kafka's group coordinator was seen to answer nothing for three minutes after its broker was
+killed (docs/soak/README.md); everything else is through in seconds."""
 # A rejected event that is sent again is rejected again: it has a row for each of its positions.
 _EVENTS: Final = """
 SELECT event_id, JSONExtractInt(properties_raw, 'number')
