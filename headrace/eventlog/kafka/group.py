@@ -113,12 +113,22 @@ class Group:
 
     async def watch(self) -> str:
         """Returns why the group must end: another log, or trouble that does not mend itself."""
+        loop = asyncio.get_running_loop()
+        well_at = loop.time()
         while True:
             self._looks.clear()
             try:
                 topic = await self._brokers.topic()
             except Unavailable:
                 topic = self._topic
+            if self._is_member:
+                well_at = loop.time()
+            if loop.time() - well_at > self._joining_seconds:
+                # A client that lost every broker it knew does not find them again by itself.
+                return (
+                    f"group {self._options.group} could not be joined for "
+                    f"{self._joining_seconds:.0f} s; beginning anew"
+                )
             if topic is None or topic.topic_id != self._topic.topic_id:
                 return f"topic {self._options.topic} was deleted or made anew"
             if trouble := self._trouble():
@@ -126,6 +136,20 @@ class Group:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._looks.wait()
+
+    @property
+    def _is_member(self) -> bool:
+        """Whether heartbeats are sent: the coordinator is known and we are in its group."""
+        coordinator = self._coordinator
+        if coordinator is None or coordinator.coordinator_id is None:
+            return False
+        heartbeats = coordinator._heartbeat_task
+        return heartbeats is not None and not heartbeats.done()
+
+    @property
+    def _joining_seconds(self) -> float:
+        """The longest that joining may take: a dead member's session, then a whole rebalance."""
+        return self._options.session_seconds + 2 * self._options.rebalance_seconds
 
     async def leave(self) -> None:
         """Leave the group and drop every connection; waits for nobody long."""
