@@ -12,11 +12,10 @@ table once.
 from __future__ import annotations
 
 import asyncio
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -26,6 +25,7 @@ import httpx2
 import msgspec
 import psutil
 
+from benchmarks.collector import BATCH, ROUNDS, median
 from benchmarks.programs import (
     HEADRACE,
     Measured,
@@ -40,8 +40,6 @@ from benchmarks.requests import batches, make_event, singles
 from headrace.runtime.credentials import read_credentials
 from tests.services.kafka import KafkaServer
 
-ROUNDS: Final = 3
-BATCH: Final = 1_000
 BATCH_CONNECTIONS: Final = 16
 SINGLE_CONNECTIONS: Final = (16, 64, 256)
 RATE: Final = 1_000
@@ -190,10 +188,6 @@ def _prepare(place: Place, topic: str = "headrace.events") -> None:
     subprocess.run([HEADRACE, "migrate"], env=place.environment, check=True, timeout=60)
 
 
-def _median(rounds: list[Measured], of: Callable[[Measured], float]) -> float:
-    return statistics.median(of(each) for each in rounds)
-
-
 def _collector_lines(found: Rounds, bare: Rounds) -> list[Line]:
     def events(each: Measured) -> float:
         return each.per_second * BATCH
@@ -204,35 +198,35 @@ def _collector_lines(found: Rounds, bare: Rounds) -> list[Line]:
     lines = [
         Line(
             "batches of 1,000: events",
-            _median(found.many, events),
+            median(found.many, events),
             "events/s",
-            _median(bare.many, events),
+            median(bare.many, events),
         ),
         Line(
             "batches of 1,000: CPU per event",
-            _median(found.many, cpu) / BATCH,
+            median(found.many, cpu) / BATCH,
             "us",
-            _median(bare.many, cpu) / BATCH,
+            median(bare.many, cpu) / BATCH,
             "<= 4",
         ),
-        Line("batches of 1,000: p99", _median(found.many, lambda m: m.load.p99) * 1e3, "ms"),
+        Line("batches of 1,000: p99", median(found.many, lambda m: m.load.p99) * 1e3, "ms"),
     ]
     for connections, rounds in found.one.items():
         what = f"singles at {connections} connections"
         lines += [
             Line(
                 f"{what}: requests",
-                _median(rounds, lambda m: m.per_second),
+                median(rounds, lambda m: m.per_second),
                 "requests/s",
-                _median(bare.one[connections], lambda m: m.per_second),
+                median(bare.one[connections], lambda m: m.per_second),
             ),
             Line(
                 f"{what}: CPU per request",
-                _median(rounds, cpu),
+                median(rounds, cpu),
                 "us",
-                _median(bare.one[connections], cpu),
+                median(bare.one[connections], cpu),
             ),
-            Line(f"{what}: p50", _median(rounds, lambda m: m.load.p50) * 1e3, "ms"),
+            Line(f"{what}: p50", median(rounds, lambda m: m.load.p50) * 1e3, "ms"),
         ]
     return lines
 

@@ -21,12 +21,9 @@ from headrace.eventlog.kafka.driver import (
 )
 from headrace.eventlog.kafka.encoding import encode
 from headrace.eventlog.kafka.errors import is_refusal, unanswered
-from headrace.eventlog.kafka.options import KafkaOptions
+from headrace.eventlog.kafka.options import LEAST_MESSAGE_BYTES, KafkaOptions
 from headrace.eventlog.kafka.waiting import Lane, Outgoing, Part
 from headrace.schemas.errors import Unavailable
-
-LEAST_MESSAGE_BYTES: Final = 128 * 1024
-"""What a topic must take at least: an event at all its limits."""
 
 _ALL: Final = -1  # acks
 _TOPIC_RESOURCE: Final = 2

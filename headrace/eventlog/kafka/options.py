@@ -1,6 +1,6 @@
 """How to reach the brokers, which topic and group are ours, and how long to wait for what.
 
-Owns these structs only; wiring fills them from the settings.
+Owns these values only; wiring fills them from the settings.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+LEAST_MESSAGE_BYTES: Final = 128 * 1024
+"""What a topic must take at least: an event at all its limits."""
 
 PartitionsOf = Callable[[str], int | None]
 """The number of partitions that a log, by its id, was made with."""
