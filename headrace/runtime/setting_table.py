@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.eventlog.kafka.options import LEAST_MESSAGE_BYTES
 from headrace.processor.failpoints import read_fail_point
 from headrace.runtime.setting_text import (
     addresses,
@@ -32,8 +33,6 @@ from headrace.runtime.setting_text import (
 )
 
 MEBIBYTE: Final = 1024 * 1024
-LEAST_MESSAGE_BYTES: Final = 128 * 1024
-"""One event with all it may carry goes into a batch of so many bytes."""
 
 
 def _fail_point(text: str) -> str:
@@ -66,7 +65,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "processor_listen": Setting(
         "HEADRACE_PROCESSOR_LISTEN",
         "",
-        "Where the processor serves its own `/metrics`; empty: nowhere.",
+        "Where the processor serves `/livez`, `/readyz`, `/metrics`; empty: nowhere.",
         lambda text: parse_address(text) if text else None,
     ),
     "tls_certificate": Setting(
