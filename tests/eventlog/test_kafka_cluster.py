@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from headrace.eventlog.kafka.connection import Brokers
+from headrace.eventlog.kafka.client import Client
+from headrace.eventlog.kafka.connection import GROUP, QUESTIONS, RECORDS, Brokers
+from headrace.eventlog.kafka.driver import MetadataRequest, errors
 from headrace.eventlog.kafka.membership import KafkaMembership
 from headrace.eventlog.kafka.options import KafkaOptions
 from headrace.eventlog.kafka.topic import TopicPlan, inspect_topic, prepare_topic
@@ -49,7 +51,7 @@ async def options_of(cluster: KafkaCluster) -> KafkaOptions:
 
 
 async def leader_of(options: KafkaOptions, cluster: KafkaCluster, partition: int) -> KafkaServer:
-    brokers = await Brokers.open(options, request_seconds=5)
+    brokers = await Brokers.open(options)
     try:
         topic = await brokers.topic()
         assert topic is not None
@@ -103,6 +105,28 @@ async def test_a_topic_is_on_three_brokers_and_confirmed_by_two(cluster: KafkaCl
     state = await inspect_topic(await options_of(cluster), TopicPlan(partitions=PARTITIONS))
     assert (state.brokers, state.replication, state.problems) == (3, 3, [])
     assert state.config["min.insync.replicas"] == "2"
+
+
+async def test_a_frozen_broker_keeps_nobody_from_the_others(cluster: KafkaCluster) -> None:
+    """While a connection to it is being made, others are made, and it is asked last from then."""
+    client = Client(options_for("", brokers=cluster.bootstrap, connect_seconds=60))
+    await client.connect()
+    frozen, *others = client.nodes()
+    cluster[frozen].freeze()
+    try:
+        waiting = asyncio.create_task(client.send(frozen, MetadataRequest([]), seconds=60))
+        await asyncio.sleep(0)
+        for node in others:
+            for group in (QUESTIONS, GROUP, RECORDS):
+                await client.send(node, MetadataRequest([]), group=group)
+        assert not waiting.done()
+        waiting.cancel()
+        with pytest.raises(errors.KafkaError):
+            await client.send(frozen, MetadataRequest([]), seconds=0.1)
+        assert {client.nodes()[-1] for _ in range(20)} == {frozen}
+        assert await client.force_metadata_update()
+    finally:
+        client.abort()
 
 
 @pytest.mark.parametrize("fate", ["killed", "frozen"])

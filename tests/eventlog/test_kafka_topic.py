@@ -8,7 +8,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from headrace.eventlog.kafka import connection
+from headrace.eventlog.kafka import client
 from headrace.eventlog.kafka.membership import KafkaMembership
 from headrace.eventlog.kafka.topic import (
     PartitionState,
@@ -138,7 +138,7 @@ async def test_brokers_that_name_none_are_waited_for() -> None:
     """A cluster that has just started may name no brokers yet: nobody to ask, and no error."""
     broker = mock.Mock(send=mock.AsyncMock(return_value=mock.Mock(brokers=[])))
     with (
-        mock.patch.object(connection, "create_conn", mock.AsyncMock(return_value=broker)),
+        mock.patch.object(client, "create_conn", mock.AsyncMock(return_value=broker)),
         pytest.raises(Unavailable, match="names no brokers"),
     ):
         await prepare_topic(options_for("127.0.0.1:1"), TopicPlan(partitions=1))

@@ -1,27 +1,23 @@
-"""Connections to the brokers that never hang: every step has a limit, and `abort` is immediate.
+"""The cluster as both sides see it: the way in, the topic by its id, who leads what.
 
-Owns the way in (aiokafka's own start hides why it failed, and stopping waits for a frozen broker
-for ever) and the questions both sides ask: the topic by its id, who leads what.
+Owns the questions both sides ask, and the sentences about a cluster that cannot be reached. How
+long a broker may take, and that none holds up the others, is in `client.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from headrace.eventlog.kafka.client import Client
 from headrace.eventlog.kafka.driver import (
-    AIOKafkaClient,
     ConnectionGroup,
-    MetadataRequest,
     TopicPartition,
-    collect_hosts,
-    create_conn,
     errors,
 )
 from headrace.eventlog.kafka.errors import describe, unanswered
@@ -53,30 +49,21 @@ class Topic(msgspec.Struct, frozen=True):
 class Brokers:
     """The cluster, once one of its brokers has answered."""
 
-    def __init__(self, options: KafkaOptions, client: AIOKafkaClient) -> None:
+    def __init__(self, options: KafkaOptions, client: Client) -> None:
         self.options = options
         self.client = client
-        self._is_over = False
 
     @classmethod
-    async def open(cls, options: KafkaOptions, *, request_seconds: float) -> Brokers:
-        """Connect to any broker; raises `Unavailable` with the reason of the last one tried.
-
-        Requests that get no answer within `request_seconds` fail, and so does their connection.
-        """
+    async def open(cls, options: KafkaOptions) -> Brokers:
+        """Connect to any broker; raises `Unavailable` with the reason of the last one tried."""
         try:
-            arguments = options.connection_arguments()
-            client = AIOKafkaClient(
-                bootstrap_servers=list(options.brokers),
-                request_timeout_ms=int(request_seconds * 1000),
-                metadata_max_age_ms=30_000,
-                **arguments,
-            )
+            client = Client(options)
         except (OSError, ValueError) as error:  # a certificate, or how to log in
             raise Unavailable(f"the settings for Kafka cannot be used: {error}") from error
-        metadata = await _first_answer(options, arguments)
-        client.cluster.update_metadata(metadata)
-        client._sync_task = asyncio.create_task(client._md_synchronizer())
+        try:
+            await client.connect()
+        except (errors.KafkaError, OSError) as error:
+            raise _why_not(", ".join(options.brokers), error) from error
         return cls(options, client)
 
     async def ask(
@@ -89,26 +76,17 @@ class Brokers:
         what: str,
     ) -> Any:
         """The answer of one broker; raises `Unavailable`."""
-        if self._is_over:
-            raise Unavailable(f"{what}: the connection to Kafka was given up")
-        limit = seconds or self.options.answer_seconds
         try:
-            async with asyncio.timeout(limit):
-                return await self.client.send(node, request, group=group)
-        except TimeoutError as error:
-            raise Unavailable(f"{what}: broker {node} did not answer in {limit:g} s") from error
-        except (errors.KafkaError, OSError, NotImplementedError) as error:
+            return await self.client.send(node, request, group=group, seconds=seconds)
+        except (errors.KafkaError, NotImplementedError) as error:
             raise unanswered(error, what) from error
 
     async def ask_any(self, request: Any, *, what: str) -> Any:
-        """The answer of any broker: one that is gone or frozen is not asked twice in a row."""
-        nodes = [broker.nodeId for broker in self.client.cluster.brokers()]
-        random.shuffle(nodes)
-        seconds = self.options.answer_seconds / len(nodes)
-        for node in nodes[:-1]:
-            with contextlib.suppress(Unavailable):
-                return await self.ask(request, node, seconds=seconds, what=what)
-        return await self.ask(request, nodes[-1], seconds=seconds, what=what)
+        """The answer of any broker; raises `Unavailable`."""
+        try:
+            return await self.client.send_any(request)
+        except (errors.KafkaError, NotImplementedError) as error:
+            raise unanswered(error, what) from error
 
     async def topic(self) -> Topic | None:
         """Our topic as it is now, None if it is not there. Raises `Unavailable`."""
@@ -150,44 +128,10 @@ class Brokers:
 
     def abort(self) -> None:
         """Drop every connection at once: what was sent may have arrived."""
-        self._is_over = True
-        client = self.client
-        if client._sync_task is not None:
-            client._sync_task.cancel()
-        if client._md_update_fut is not None and not client._md_update_fut.done():
-            client._md_update_fut.set_result(False)  # somebody may be waiting for it
-        for connection in list(client._conns.values()):
-            writer = connection._writer
-            connection.close()
-            if writer is not None:
-                writer.transport.abort()  # closing would first flush to a broker that is frozen
-        client._conns.clear()
+        self.client.abort()
 
 
-async def _first_answer(options: KafkaOptions, arguments: Mapping[str, Any]) -> Any:
-    trouble: BaseException | None = None
-    for host, port, _ in collect_hosts(list(options.brokers)):
-        try:
-            connection = await create_conn(
-                host,
-                port,
-                request_timeout_ms=int(options.connect_seconds * 1000),
-                **arguments,
-            )
-            try:
-                metadata = await connection.send(MetadataRequest([]))
-            finally:
-                connection.close()
-            if metadata.brokers:
-                return metadata
-            trouble = errors.MetadataEmptyBrokerList()  # it has just started
-        except (errors.KafkaError, OSError) as error:
-            trouble = error
-    where = ", ".join(options.brokers)
-    raise _why_not(where, trouble) from trouble
-
-
-def _why_not(where: str, trouble: BaseException | None) -> Unavailable:
+def _why_not(where: str, trouble: BaseException) -> Unavailable:
     if isinstance(trouble, TimeoutError):
         return Unavailable(f"Kafka at {where} takes connections but does not answer")
     if isinstance(trouble, OSError):
@@ -200,8 +144,7 @@ def _why_not(where: str, trouble: BaseException | None) -> Unavailable:
             f"Kafka at {where} cannot be reached ({trouble or type(trouble).__name__}); is it "
             "running, and does it listen there as HEADRACE_KAFKA_SECURITY says?"
         )
-    reason = "no broker is named" if trouble is None else describe(trouble)
     return Unavailable(
-        f"Kafka at {where} cannot be used: {reason}; does it listen there as "
+        f"Kafka at {where} cannot be used: {describe(trouble)}; does it listen there as "
         "HEADRACE_KAFKA_SECURITY says?"
     )

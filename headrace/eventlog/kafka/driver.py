@@ -16,7 +16,8 @@ from aiokafka.client import (
     ConnectionGroup,
     CoordinationType,
 )
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import AIOKafkaConnection, CloseReason, collect_hosts, create_conn
 from aiokafka.consumer.group_coordinator import (
     GroupCoordinator,
 )
@@ -39,6 +40,12 @@ from aiokafka.protocol.api import (
 from aiokafka.protocol.commit import (
     OffsetCommitRequest,
     OffsetFetchRequest,
+)
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.group import (
+    HeartbeatRequest,
+    JoinGroupRequest,
+    SyncGroupRequest,
 )
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -69,8 +76,11 @@ from aiokafka.structs import TopicPartition
 
 __all__ = [
     "AIOKafkaClient",
+    "AIOKafkaConnection",
     "AbstractType",
     "Boolean",
+    "CloseReason",
+    "ClusterMetadata",
     "CompactArray",
     "CompactBytes",
     "CompactString",
@@ -80,12 +90,15 @@ __all__ = [
     "CreateTopicsRequest",
     "DefaultRecordBatchBuilder",
     "DescribeConfigsRequest",
+    "FindCoordinatorRequest",
     "GroupCoordinator",
+    "HeartbeatRequest",
     "InitProducerIdRequest",
     "Int8",
     "Int16",
     "Int32",
     "Int64",
+    "JoinGroupRequest",
     "MemoryRecords",
     "MetadataRequest",
     "OffsetCommitRequest",
@@ -100,6 +113,7 @@ __all__ = [
     "Schema",
     "StickyPartitionAssignor",
     "SubscriptionState",
+    "SyncGroupRequest",
     "TaggedFields",
     "TopicPartition",
     "calc_crc32c",

@@ -72,9 +72,7 @@ class Group:
     @classmethod
     async def open(cls, options: KafkaOptions) -> Group:
         """Find the log; raises `Unavailable` if it is not there or nobody answers."""
-        # A member that joins is answered when the others have joined, too.
-        patience = options.rebalance_seconds + options.answer_seconds
-        brokers = await Brokers.open(options, request_seconds=patience)
+        brokers = await Brokers.open(options)
         try:
             topic = await brokers.topic()
             if topic is None:

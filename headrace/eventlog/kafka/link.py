@@ -69,7 +69,7 @@ class Link:
 
         Raises `Unavailable` with the sentence that collectors answer with.
         """
-        brokers = await Brokers.open(options, request_seconds=options.append_seconds)
+        brokers = await Brokers.open(options)
         try:
             async with asyncio.timeout(_STEPS * options.connect_seconds):
                 return await cls._open(brokers)

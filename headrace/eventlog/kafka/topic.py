@@ -151,7 +151,7 @@ async def inspect_group(options: KafkaOptions) -> Sequence[PartitionState]:
 
 @asynccontextmanager
 async def _brokers(options: KafkaOptions) -> AsyncIterator[Brokers]:
-    brokers = await Brokers.open(options, request_seconds=_CREATE_SECONDS)
+    brokers = await Brokers.open(options)
     try:
         yield brokers
     finally:
