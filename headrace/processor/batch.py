@@ -15,8 +15,11 @@ from headrace.processor.decode import glimpse
 from headrace.processor.ranges import Range
 from headrace.schemas.event_ids import request_of
 from headrace.schemas.outcomes import Rejected
-from headrace.schemas.records import FIRST_YEAR, LAST_YEAR
+from headrace.schemas.records import FIRST_YEAR, LAST_YEAR, MARK_REPLAY, Header
 from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
+
+_Name = tuple[str, str]
+"""workspace_id and event_id."""
 
 
 class Blocks(msgspec.Struct, frozen=True):
@@ -28,25 +31,35 @@ class Blocks(msgspec.Struct, frozen=True):
 
 
 class Suspects(msgspec.Struct, frozen=True):
-    """Where the store holds ids of the requests that may come twice in this range."""
+    """Where the store holds ids of the requests that may come twice in this range.
 
-    places: Mapping[tuple[str, str], Collection[Place]]
+    `(workspace_id, event_id)` → places in `events`, and in `rejected_events`.
+    """
+
+    stored: Mapping[_Name, Collection[Place]] = {}
+    rejected: Mapping[_Name, Collection[Place]] = {}
 
 
 def make_blocks(range_: Range, held: Set[int], suspects: Suspects | None) -> Blocks:
     """Sort the range's records by outcome, leaving out the positions in `held`.
 
-    With `suspects`, an event whose id is held at another place is a duplicate, and of equal
-    ids in the range the first is kept.
+    With `suspects`, a record whose id is held at another place is a duplicate, and of equal
+    ids in the range the first is kept. A replay is there to be judged anew: what was rejected
+    does not speak against it, and rejected again it is a row of its own.
     """
     events = _storable(range_, held)
-    kept = _find_duplicates(events, suspects) if suspects is not None else {}
-    if kept:
-        duplicates = [_duplicate_row(row, kept[row.place]) for row in events if row.place in kept]
-        events = [row for row in events if row.place not in kept]
-    else:
-        duplicates = []
-    return Blocks(events, _rejected_rows(range_, held), duplicates)
+    rejected = _rejected_rows(range_, held)
+    if suspects is None:
+        return Blocks(events, rejected, [])
+    kept = _find_duplicates(range_, held, suspects)
+    duplicates = [
+        _duplicate_row(row, kept[row.place]) for row in range_.rows if row and row.place in kept
+    ]
+    return Blocks(
+        [row for row in events if row.place not in kept],
+        [row for row in rejected if row.place not in kept],
+        duplicates,
+    )
 
 
 def _storable(range_: Range, held: Set[int]) -> list[EventRow]:
@@ -57,18 +70,32 @@ def _storable(range_: Range, held: Set[int]) -> list[EventRow]:
     return [row for row in rows if row.place.position not in left_out]
 
 
-def _find_duplicates(events: list[EventRow], suspects: Suspects) -> dict[Place, Place]:
+def _find_duplicates(range_: Range, held: Set[int], suspects: Suspects) -> dict[Place, Place]:
+    """Which places are duplicates, and of which."""
     kept: dict[Place, Place] = {}
-    first: dict[tuple[str, str], Place] = {}
-    for row in events:
+    first: dict[_Name, Place] = {}
+    first_stored: dict[_Name, Place] = {}
+    for record, row in zip(range_.records, range_.rows, strict=True):
+        if row is None or record.position in held:
+            continue
         name = (row.workspace_id, row.event_id)
-        elsewhere = [place for place in suspects.places.get(name, ()) if place != row.place]
-        if elsewhere:
+        is_replay = record.headers.get(Header.MARK) == MARK_REPLAY
+        is_rejected = record.position in range_.rejected
+        elsewhere = [*suspects.stored.get(name, ())]
+        if not is_replay:
+            elsewhere += suspects.rejected.get(name, ())
+        elsewhere = [place for place in elsewhere if place != row.place]
+        earlier = (first_stored if is_replay else first).get(name)
+        if is_replay and is_rejected:
+            first.setdefault(name, row.place)
+        elif elsewhere:
             kept[row.place] = min(elsewhere)
-        elif name in first:
-            kept[row.place] = first[name]
+        elif earlier is not None:
+            kept[row.place] = earlier
         else:
-            first[name] = row.place
+            first.setdefault(name, row.place)
+            if not is_rejected:
+                first_stored[name] = row.place
     return kept
 
 

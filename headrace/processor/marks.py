@@ -9,15 +9,17 @@ a request of its own then; exact ids are compared in the end).
 
 Retries are also remembered, durably and before the range's events, because a frozen log may
 store a first try *after* its retry, unmarked: for an hour of the log's own time (not the
-clock's: a backlog is read late) unmarked records of such a request are looked up too. Replays
-need not be remembered: what they repeat was rejected, so no first try of it is under way.
+clock's: a backlog is read late) unmarked records of such a request are looked up too. They are
+looked up among the rejects as well: a retry adds no row, whatever became of the first try. Replays
+need not be remembered: what they repeat was rejected, so no first try of it is under way; and they
+are judged anew, so that only what is stored speaks against them.
 
 Where nothing is marked and nothing remembered this costs one look at each record's headers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -33,6 +35,7 @@ _MOST_PER_QUERY: Final = 1_000
 
 _Request = tuple[str, str]
 """workspace_id and the part of an event id that its request shares."""
+_Found = dict[tuple[str, str], list[Place]]
 
 
 class Marks:
@@ -51,11 +54,17 @@ class Marks:
         """
         remembered = await self._recall(range_.records[0].appended_at)
         marked = list(_marked(range_))
-        await self._remember(remembered, marked)
-        requests = {_request(row) for _, row in marked}
+        await self._remember(remembered, marked)  # so that the retries are among them
+        repeated = set()
         if remembered:
-            requests |= remembered.keys() & {_request(row) for row in range_.rows if row}
-        return Suspects(await self.find(list(requests))) if requests else None
+            repeated = remembered.keys() & {_request(row) for row in range_.rows if row}
+        requests = repeated | {_request(row) for _, row in marked}
+        if not requests:
+            return None
+        find_rejected = self._store.find_rejected_requests
+        return Suspects(
+            await self.find(list(requests)), await _in_turns(find_rejected, list(repeated))
+        )
 
     async def _recall(self, now: datetime) -> dict[_Request, datetime]:
         """What is remembered at the log's time `now`; the first time, from the store."""
@@ -89,12 +98,18 @@ class Marks:
             latest = max(appended_at, remembered.pop(request, appended_at))
             remembered[request] = latest  # at the end: the oldest stay in front
 
-    async def find(self, requests: Sequence[_Request]) -> dict[tuple[str, str], list[Place]]:
+    async def find(self, requests: Sequence[_Request]) -> _Found:
         """`(workspace_id, event_id)` → places, as `Store.find_requests`, in bounded questions."""
-        places: dict[tuple[str, str], list[Place]] = {}
-        for start in range(0, len(requests), _MOST_PER_QUERY):
-            places |= await self._store.find_requests(requests[start : start + _MOST_PER_QUERY])
-        return places
+        return await _in_turns(self._store.find_requests, requests)
+
+
+async def _in_turns(
+    find: Callable[[Sequence[_Request]], Awaitable[_Found]], requests: Sequence[_Request]
+) -> _Found:
+    places: _Found = {}
+    for start in range(0, len(requests), _MOST_PER_QUERY):
+        places |= await find(requests[start : start + _MOST_PER_QUERY])
+    return places
 
 
 def _marked(range_: Range) -> Iterator[tuple[Record, EventRow]]:

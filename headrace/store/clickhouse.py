@@ -109,17 +109,12 @@ class ClickHouseStore:
     async def find_requests(
         self, requests: Collection[tuple[str, str]]
     ) -> dict[tuple[str, str], list[Place]]:
-        found: dict[tuple[str, str], list[Place]] = {}
-        for some in _in_groups(sorted(set(requests)), _REQUESTS_PER_QUERY):
-            pairs = ", ".join(f"({quote(workspace)}, {quote(name)})" for workspace, name in some)
-            rows = await self._rows(
-                "SELECT workspace_id, event_id, log_id, log_partition, log_position "
-                f"FROM {self._table('events_rows')} "
-                f"WHERE (workspace_id, substring(event_id, 1, {REQUEST_CHARACTERS})) IN ({pairs})"
-            )
-            for workspace, event_id, *place in rows:
-                found.setdefault((workspace, event_id), []).append(Place(*place))
-        return found
+        return await self._find("events_rows", requests)
+
+    async def find_rejected_requests(
+        self, requests: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[Place]]:
+        return await self._find("rejected_events_rows", requests)
 
     async def remember_requests(self, requests: Sequence[MarkedRequest]) -> None:
         await self._insert("marked_requests_rows", marked_columns(requests))
@@ -176,6 +171,22 @@ class ClickHouseStore:
     def _insert_events(self, rows: Sequence[EventRow], token: str) -> None:
         table = self._table("events_rows")
         self._inserts.insert(table, event_columns(rows), token=token)
+
+    async def _find(
+        self, table: str, requests: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[Place]]:
+        found: dict[tuple[str, str], set[Place]] = {}
+        for some in _in_groups(sorted(set(requests)), _REQUESTS_PER_QUERY):
+            pairs = ", ".join(f"({quote(workspace)}, {quote(name)})" for workspace, name in some)
+            rows = await self._rows(
+                "SELECT workspace_id, event_id, log_id, log_partition, log_position "
+                f"FROM {self._table(table)} "
+                f"WHERE (workspace_id, substring(event_id, 1, {REQUEST_CHARACTERS})) IN ({pairs})"
+            )
+            for workspace, event_id, *place in rows:
+                # A reject may be there twice until its parts are merged.
+                found.setdefault((workspace, event_id), set()).add(Place(*place))
+        return {name: sorted(places) for name, places in found.items()}
 
     async def _insert(self, table: str, columns: Columns, token: str = "") -> None:
         await self._in_thread(self._inserts.insert, self._table(table), columns, token=token)

@@ -124,12 +124,13 @@ class MemoryStore:
         self, requests: Collection[tuple[str, str]]
     ) -> dict[tuple[str, str], list[Place]]:
         with _Call(self, "find_requests"):
-            wanted = set(requests)
-            found: dict[tuple[str, str], list[Place]] = {}
-            for row in self.events:
-                if (row.workspace_id, request_of(row.event_id)) in wanted:
-                    found.setdefault((row.workspace_id, row.event_id), []).append(row.place)
-            return found
+            return _find(self.events, requests)
+
+    async def find_rejected_requests(
+        self, requests: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[Place]]:
+        with _Call(self, "find_rejected_requests"):
+            return _find(self.rejected, requests)
 
     async def remember_requests(self, requests: Sequence[MarkedRequest]) -> None:
         with _Call(self, "remember_requests"):
@@ -255,6 +256,17 @@ class _Call:
         for index, fault in enumerate(faults):
             if (fault.method, fault.when) == (self._method, when):
                 raise faults.pop(index).error
+
+
+def _find(
+    rows: Iterable[EventRow | RejectedRow], requests: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], list[Place]]:
+    wanted = set(requests)
+    found: dict[tuple[str, str], list[Place]] = {}
+    for row in rows:
+        if (row.workspace_id, request_of(row.event_id)) in wanted:
+            found.setdefault((row.workspace_id, row.event_id), []).append(row.place)
+    return found
 
 
 def count_links(

@@ -143,6 +143,12 @@ class Store(Protocol):
         starts with one of the `(workspace_id, request)` given."""
         ...
 
+    async def find_rejected_requests(
+        self, requests: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[Place]]:
+        """The same for places in `rejected_events`."""
+        ...
+
     async def remember_requests(self, requests: Sequence[MarkedRequest]) -> None:
         """Idempotent; durable when it returns."""
         ...

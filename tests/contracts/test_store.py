@@ -311,6 +311,21 @@ async def test_requests_are_found_by_the_part_their_ids_share(tables: Tables) ->
     assert await store.find_requests([]) == {}
 
 
+async def test_requests_are_found_among_the_rejects(tables: Tables) -> None:
+    """At every place, once each however often the row was written, and no stored events."""
+    store = tables.store
+    request = "evt_" + "a" * 24
+    rows = [rejected_row(1, event_id=request + "00"), rejected_row(2, event_id=request + "00")]
+    await store.insert_rejected(rows, token="t")
+    await store.insert_rejected(rows[:1], token="u")
+    await store.insert_events([event_row(3, event_id=request + "00")], token="t")
+    found = await store.find_rejected_requests([(WORKSPACE, request), ("ws_two", request)])
+    assert {key: set(places) for key, places in found.items()} == {
+        (WORKSPACE, request + "00"): {Place(LOG, 0, 1), Place(LOG, 0, 2)}
+    }
+    assert await store.find_rejected_requests([]) == {}
+
+
 async def test_a_thousand_requests_are_found_exactly(tables: Tables) -> None:
     """Every second of 2,500 stored requests is asked for and found, with none besides."""
     rows = [event_row(at, event_id=f"evt_{at:024d}07") for at in range(2_500)]

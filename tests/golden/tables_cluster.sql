@@ -371,3 +371,8 @@ HAVING user_id = ifNull(
     dictGetOrNull('headrace.identity_links_recent', 'user_id', (workspace_id, anonymous_id)),
     dictGet('headrace.identity_links_all', 'user_id', (workspace_id, anonymous_id))
 );
+
+ALTER TABLE `headrace`.rejected_events_rows ON CLUSTER `events`
+    ADD INDEX IF NOT EXISTS by_request substring(event_id, 1, 28) TYPE bloom_filter(0.001) GRANULARITY 1;
+
+ALTER TABLE `headrace`.rejected_events_rows ON CLUSTER `events` MATERIALIZE INDEX by_request;

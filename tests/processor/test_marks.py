@@ -8,6 +8,7 @@ import pytest
 
 from headrace.processor.failpoints import Point
 from headrace.schemas.records import MARK_REPLAY, MARK_RETRY
+from headrace.schemas.taxonomy import Taxonomy
 from headrace.store.port import Place
 from tests.processor.trial import LOOSE, NORMAL, Trial, event_id
 
@@ -26,6 +27,23 @@ async def test_a_request_repeated_after_its_key_was_forgotten(rows: int) -> None
     trial.check()
     assert trial.stored_ids == [event_id(index, request=1) for index in range(5)]
     assert [row.kept.position for row in trial.store.duplicates] == [1, 2, 3, 4, 5]
+
+
+@every_range
+@pytest.mark.parametrize("taxonomy", [NORMAL, LOOSE])
+async def test_a_rejected_request_repeated_after_its_key_was_forgotten(
+    rows: int, taxonomy: Taxonomy
+) -> None:
+    """Not one row is added, also where the schema was mended in between: a retry is no replay."""
+    trial = Trial(rows=rows)
+    request = [trial.purchase(20, event_id=event_id(index, request=1)) for index in range(3)]
+    await trial.append(*request)
+    await trial.settle(NORMAL)
+    await trial.append(*request, mark=MARK_RETRY)
+    await trial.settle(taxonomy)
+    trial.check()
+    assert (trial.stored_ids, len(trial.store.rejected)) == ([], 3)
+    assert [row.kept.position for row in trial.store.duplicates] == [1, 2, 3]
 
 
 @every_range

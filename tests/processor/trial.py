@@ -30,7 +30,7 @@ from headrace.processor.processor import Processor
 from headrace.processor.ranges import Flush
 from headrace.processor.tracing import RangeTracer
 from headrace.runtime.clock import ManualClock
-from headrace.schemas.records import MARK_RETRY, EventValue, Header
+from headrace.schemas.records import MARK_REPLAY, MARK_RETRY, EventValue, Header
 from headrace.schemas.taxonomy import Compiled, Taxonomy
 from headrace.store.memory import MemoryStore, count_links
 from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
@@ -139,6 +139,7 @@ class Trial:
         self.tracer: RangeTracer | None = None
         self.flush = Flush(rows=rows, seconds=0.0, poll_seconds=0.001)
         self.appended: dict[Place, bytes] = {}
+        self.replayed: set[Place] = set()
         self._ids = 0
 
     # what is sent
@@ -180,6 +181,8 @@ class Trial:
             for record in self.log.records(partition):
                 place = Place(self.log.log_id, partition, record.position)
                 self.appended[place] = record.value
+                if record.headers.get(Header.MARK) == MARK_REPLAY:
+                    self.replayed.add(place)
 
     async def append_one_of_each(self) -> None:
         """Twenty records: every outcome, links, retries before and after their first try."""
@@ -254,7 +257,10 @@ class Trial:
     # what became of it
 
     def check(self) -> None:
-        """Every record once in one table, ids once in `events`, links from stored events only."""
+        """Every record once in one table, ids once in `events`, links from stored events only.
+
+        And what was sent once more has one row, be it stored or rejected.
+        """
         places = Counter(
             row.place
             for table in (self.store.events, self.store.rejected, self.store.duplicates)
@@ -263,6 +269,14 @@ class Trial:
         assert places == Counter(self.appended.keys())
         ids = Counter((row.workspace_id, row.event_id) for row in self.store.events)
         assert not {name for name, count in ids.items() if count > 1}
+        # A replay is rejected again in a row of its own; whatever else comes again adds none.
+        rows: Sequence[EventRow | RejectedRow] = (*self.store.events, *self.store.rejected)
+        sent = Counter(
+            (row.workspace_id, row.event_id)
+            for row in rows
+            if row.event_id and row.place not in self.replayed
+        )
+        assert not {name for name, count in sent.items() if count > 1}
         assert {link.source_event_id for link in self.store.links} <= {name[1] for name in ids}
         assert _known(self.store.links) == _known(_links(self.store.events))
 
