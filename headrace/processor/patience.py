@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -23,6 +24,7 @@ from headrace.schemas.errors import HeadraceError, Overloaded, Refused, Unavaila
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
+_NUMBERS: Final = re.compile(r"\d+")
 
 
 class Revoked(Exception):
@@ -49,6 +51,8 @@ class Wait(msgspec.Struct):
     step: str
     began: float
     trouble: str = "no answer yet"
+    told: str = ""
+    """The trouble that was logged last, without its numbers."""
 
 
 class Waits:
@@ -111,7 +115,7 @@ class Patience:
             except (Unavailable, Overloaded, Refused) as error:
                 tries += 1
                 wait.trouble = str(error)
-                _report(wait.step, tries, error)
+                _report(wait, tries, error)
                 await self._wait(tries, error)
                 continue
             if tries:
@@ -125,12 +129,14 @@ class Patience:
         await self.pause(seconds)
 
 
-def _report(what: str, tries: int, error: HeadraceError) -> None:
-    """Count every wait; log the first of an episode, and what needs a person now and then."""
-    RETRIES.labels(what, type(error).__name__.lower()).inc()
+def _report(wait: Wait, tries: int, error: HeadraceError) -> None:
+    """Count every wait; log each kind of trouble once, and what needs a person now and then."""
+    RETRIES.labels(wait.step, type(error).__name__.lower()).inc()
+    kind = _NUMBERS.sub("", str(error))
     if isinstance(error, Refused):
         # Data that cannot be stored and yet is no single row's fault: somebody must look.
         if tries & (tries - 1) == 0:
-            _log.error("refused, trying again", what=what, tries=tries, error=str(error))
-    elif tries == 1:
-        _log.warning("waiting", what=what, error=str(error))
+            _log.error("refused, trying again", what=wait.step, tries=tries, error=str(error))
+    elif kind != wait.told:
+        _log.warning("waiting", what=wait.step, tries=tries, error=str(error))
+    wait.told = kind

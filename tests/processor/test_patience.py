@@ -126,3 +126,18 @@ async def test_what_is_waited_for_can_be_seen() -> None:
         (20.0, 3, "write", "the store is away"),
     ]
     assert waits.longest() == (0.0, None)
+
+
+async def test_an_episode_in_which_the_trouble_changes_says_so() -> None:
+    """The first trouble must not hide the one that stays; other numbers are no other trouble."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+    troubles = ["gone", "committing 17: gone", "committing 18: gone", "full"]
+
+    async def attempt(tries: int) -> None:
+        if tries < len(troubles):
+            raise Unavailable(troubles[tries])
+
+    with capture_logs() as logs:
+        await patient(AT_ONCE).insist("try", attempt)
+    said = [line["error"] for line in logs if line["event"] == "waiting"]
+    assert said == ["gone", "committing 17: gone", "full"]
