@@ -1,16 +1,17 @@
 """Bytes into events: which elements of a body are events, and why the others are not.
 
 Owns the hot path (one typed decode of the whole batch, properties as raw bytes) and the slow
-path (each element by itself), which takes over when anything at all is odd. Both build events
-with the same code, so that they cannot differ. What the rules are is `reasons.py`,
-`timestamps.py` and `properties.py`; repairs of the text are `json_text.py`'s.
+path (each element by itself), which takes over when anything at all is odd. Both judge events
+with the same code, so that they cannot differ; only times are read by the decoder where it does
+so as `read_timestamp` would. What the rules are is `reasons.py`, `timestamps.py` and
+`properties.py`; repairs of the text are `json_text.py`'s.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -28,15 +29,22 @@ from headrace.collector.answers import (
     refuse_event,
 )
 from headrace.collector.json_text import cut_depths, invalid_utf8_at, replace_lone_surrogates
-from headrace.collector.properties import are_good, explain_properties
+from headrace.collector.properties import explain_properties, is_shallow
 from headrace.collector.reasons import BadEvent
 from headrace.collector.requests import Body
-from headrace.collector.timestamps import explain_timestamp, read_timestamp
+from headrace.collector.timestamps import (
+    END_OF_MOMENTS,
+    FIRST_MOMENT,
+    explain_timestamp,
+    read_timestamp,
+    to_utc,
+)
 from headrace.schemas.records import (
     EMPTY_PROPERTIES,
     MAX_EVENT_CHARACTERS,
     MAX_EVENTS_PER_REQUEST,
     MAX_ID_CHARACTERS,
+    MAX_PROPERTIES_BYTES,
 )
 
 _Name = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_CHARACTERS)]
@@ -45,9 +53,26 @@ _NULL: Final = Raw(b"null")
 _ABSENT: Final = Raw(b"")
 
 
+class Event(Struct, gc=False):
+    """A good event: checked, the time in UTC, properties the client's bytes.
+
+    It is what the hot path decodes, so that no event is built twice. Unknown fields are ignored,
+    of equal keys the last counts.
+    """
+
+    event: _Name
+    timestamp: datetime
+    user_id: _Id | None = None
+    anonymous_id: _Id | None = None
+    properties: Raw = EMPTY_PROPERTIES
+
+
+class _Batch(Struct, gc=False):
+    events: list[Event]
+
+
 class _Sent(Struct, gc=False):
-    """An event as the hot path decodes it. Unknown fields are ignored, of equal keys the last
-    counts."""
+    """An event whose time only `read_timestamp` reads as it should be."""
 
     event: _Name
     timestamp: str
@@ -81,24 +106,21 @@ _Elements: Final = msgspec.defstruct(
 )
 _LooseBatch: Final = msgspec.defstruct("_LooseBatch", [("events", _Elements)], gc=False)
 _MANY_OBJECTS: Final = 20 * MAX_EVENTS_PER_REQUEST
+_MANY_BYTES: Final = 48 * _MANY_OBJECTS
+"""So many events need more: the shortest is `{"event":"e","timestamp":"2024-03-15T14:22:00"},`."""
 
-_decode_one: Final = msgspec.json.Decoder(_Sent).decode
-_decode_batch: Final = msgspec.json.Decoder(_SentBatch).decode
+_decode_event: Final = msgspec.json.Decoder(Event).decode
+_decode_batch: Final = msgspec.json.Decoder(_Batch).decode
+_decode_sent: Final = msgspec.json.Decoder(_Sent).decode
+_decode_sent_batch: Final = msgspec.json.Decoder(_SentBatch).decode
 _decode_loose: Final = msgspec.json.Decoder(_Loose).decode
 _decode_loose_batch: Final = msgspec.json.Decoder(_LooseBatch).decode
 _decode_raw: Final = msgspec.json.Decoder(Raw).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _OFFSET: Final = re.compile(r" \(byte (\d+)\)$")
-
-
-class Event(Struct, frozen=True, gc=False):
-    """A good event: checked, the time in UTC, properties the client's bytes."""
-
-    event: str
-    timestamp: datetime
-    user_id: str | None
-    anonymous_id: str | None
-    properties: Raw
+# The decoder rounds a seventh digit, where we cut it off.
+_has_long_fraction: Final = re.compile(rb"[.](?<=:\d\d[.])\d{7}").search
+_OPENING_BRACE: Final = ord("{")
 
 
 class Decoded(Struct, gc=False):
@@ -112,20 +134,16 @@ class Decoded(Struct, gc=False):
 def read_batch(body: Body) -> Decoded:
     """The events of `{"events": […]}`. Raises `Refusal` when the body is refused whole."""
     body = _checked_text(body)
-    if body.count(b"{") > _MANY_OBJECTS:
+    if len(body) > _MANY_BYTES and body.count(b"{") > _MANY_OBJECTS:
         return _read_slowly(body)
     try:
-        sent = _decode_batch(body).events
+        events = _decoded_batch(body)
     except (msgspec.DecodeError, RecursionError):
         return _read_slowly(body)
-    if not 0 < len(sent) <= MAX_EVENTS_PER_REQUEST:
-        raise _wrong_count(len(sent))
-    events = []
-    for one in sent:
-        event = _checked(one)
-        if event is None:
-            return _read_slowly(body)
-        events.append(event)
+    if not 0 < len(events) <= MAX_EVENTS_PER_REQUEST:
+        raise _wrong_count(len(events))
+    if not _are_good(events):
+        return _read_slowly(body)
     return Decoded(events, range(len(events)))
 
 
@@ -153,18 +171,57 @@ def _read_slowly(body: Body) -> Decoded:
     return Decoded(events, indexes, rejections)
 
 
-def _checked(sent: _Sent) -> Event | None:
-    """The event if every rule is kept. Runs for every event: 0.9 µs, half of it the time."""
-    timestamp = read_timestamp(sent.timestamp)
-    if timestamp is None or (sent.user_id is None and sent.anonymous_id is None):
-        return None
-    properties = sent.properties
-    raw = bytes(properties)
-    if not are_good(raw):
-        if raw != b"null":
-            return None
-        properties = EMPTY_PROPERTIES
-    return Event(sent.event, timestamp, sent.user_id, sent.anonymous_id, properties)
+def _decoded_batch(body: Body) -> list[Event]:
+    """Raises `DecodeError` if any is none."""
+    if not _may_be_rounded(body):
+        return _decode_batch(body).events
+    return [_timed(sent) for sent in _decode_sent_batch(body).events]
+
+
+def _decoded_event(element: Body) -> Event:
+    """Raises `DecodeError` if it is none."""
+    if not _may_be_rounded(element):
+        return _decode_event(element)
+    return _timed(_decode_sent(element))
+
+
+def _may_be_rounded(body: Body) -> bool:
+    """Whether some time in it may have a seventh digit of a second, written in any way."""
+    # One byte is found ten times as fast as six.
+    return bool(_has_long_fraction(body)) or (b"\\" in body and b"\\u00" in body)
+
+
+def _timed(sent: _Sent) -> Event:
+    moment = read_timestamp(sent.timestamp)
+    if moment is None:
+        raise msgspec.DecodeError(sent.timestamp)
+    return Event(sent.event, moment, sent.user_id, sent.anonymous_id, sent.properties)
+
+
+def _are_good(events: Sequence[Event]) -> bool:
+    """Whether each keeps the rules that the decoder does not know; brings times to UTC.
+
+    Runs for every event: 0.2 µs, a third of the time that reading takes.
+    """
+    for event in events:
+        moment = event.timestamp
+        if moment.tzinfo is not UTC:
+            in_utc = to_utc(moment)
+            if in_utc is None:
+                return False
+            event.timestamp = moment = in_utc
+        if not FIRST_MOMENT <= moment < END_OF_MOMENTS:
+            return False
+        if event.anonymous_id is None and event.user_id is None:
+            return False
+        raw = bytes(event.properties)
+        if raw[0] != _OPENING_BRACE or len(raw) > MAX_PROPERTIES_BYTES:
+            if raw != b"null":
+                return False
+            event.properties = EMPTY_PROPERTIES
+        elif (raw.find(b"{", 1) > 0 or b"[" in raw) and not is_shallow(raw):
+            return False
+    return True
 
 
 def judge(element: bytes) -> Event | BadEvent:
@@ -174,13 +231,15 @@ def judge(element: bytes) -> Event | BadEvent:
 
 def _quickly(element: Body) -> Event | None:
     try:
-        return _checked(_decode_one(element))
+        event = _decoded_event(element)
     except (msgspec.DecodeError, RecursionError):
         return None
+    return event if _are_good([event]) else None
 
 
 def _explain(element: bytes) -> Event | BadEvent:
-    """What is wrong with the element; nothing, if only an earlier duplicate of a key was."""
+    """What is wrong with the element; nothing, if the decoder only did not know its time's form,
+    or an earlier duplicate of a key was wrong."""
     try:
         loose = _decode_loose(element)
     except msgspec.ValidationError:
@@ -203,7 +262,10 @@ def _explain(element: bytes) -> Event | BadEvent:
         if bad is not None:
             return bad
         sent.properties = loose.properties
-    return _checked(sent) or explain_timestamp(sent.timestamp)
+    try:
+        return _timed(sent)
+    except msgspec.DecodeError:
+        return explain_timestamp(sent.timestamp)
 
 
 def _text(field: str, raw: bytes, longest: int | None) -> str | BadEvent | None:

@@ -14,8 +14,8 @@ from typing import Final
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 _ARENA_MAX: Final = -8
-_LARGE_BYTES: Final = 128 * 1024
-_TRIMMED_BYTES: Final = 2 * 1024 * 1024
+_LARGE_BYTES: Final = 1024 * 1024
+_TRIMMED_BYTES: Final = 16 * 1024 * 1024
 
 
 def return_freed_memory() -> None:

@@ -18,10 +18,8 @@ _TO_ROUND: Final = bytes.maketrans(b"{[]}", b"(())")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{[]}"))
 
 
-def are_good(raw: bytes) -> bool:
-    """Whether valid JSON is an object within the limits."""
-    if raw[:1] != b"{" or len(raw) > MAX_PROPERTIES_BYTES:
-        return False
+def is_shallow(raw: bytes) -> bool:
+    """Whether valid JSON nests no deeper than it may."""
     return raw.count(b"{") + raw.count(b"[") <= MAX_PROPERTIES_DEPTH or not _too_deep(raw)
 
 
@@ -31,7 +29,7 @@ def explain_properties(raw: bytes) -> BadEvent | None:
         return reasons.wrong_type("properties", "an object", raw)
     if len(raw) > MAX_PROPERTIES_BYTES:
         return reasons.properties_too_large(len(raw))
-    return None if are_good(raw) else reasons.properties_too_deep()
+    return None if is_shallow(raw) else reasons.properties_too_deep()
 
 
 def _too_deep(raw: bytes) -> bool:

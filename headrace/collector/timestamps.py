@@ -17,6 +17,9 @@ from headrace.collector.reasons import BadEvent, shown
 from headrace.schemas.outcomes import Code
 from headrace.schemas.records import FIRST_YEAR, LAST_YEAR
 
+FIRST_MOMENT: Final = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
+END_OF_MOMENTS: Final = datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)
+
 _OFFSET: Final = r"(?:Z|z|[+-]\d\d(?::?\d\d)?)?"
 _PATTERN: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?" + _OFFSET + "|"
@@ -37,14 +40,20 @@ def read_timestamp(text: str) -> datetime | None:
     if len(text) > _LONGEST or _matches(text) is None or text[11:13] == "24":
         return None
     try:
-        moment = _parse(text if text[-1] != "z" else text.upper())
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        elif moment.tzinfo is not UTC:
-            moment = moment.astimezone(UTC)
-    except (ValueError, OverflowError):
+        moment = to_utc(_parse(text if text[-1] != "z" else text.upper()))
+    except ValueError:
         return None
-    return moment if FIRST_YEAR <= moment.year <= LAST_YEAR else None
+    return moment if moment is not None and FIRST_MOMENT <= moment < END_OF_MOMENTS else None
+
+
+def to_utc(moment: datetime) -> datetime | None:
+    """The same moment; no offset means UTC. None where it would leave the years there are."""
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except OverflowError:
+        return None
 
 
 def explain_timestamp(text: str, field: str = "timestamp") -> BadEvent:

@@ -43,12 +43,16 @@ _NOBODY: Final = frozenset(
     }
 )
 _LONGEST: Final = max(map(len, _NOBODY))
+_QUOTES: Final = "\"'"
+_SPACES: Final = frozenset(filter(str.isspace, map(chr, range(0x3001))))
+_LAST: Final = _SPACES.union(_QUOTES, *((word[-1], word[-1].upper()) for word in _NOBODY if word))
 
 
 def is_nobody(identifier: str | None) -> bool:
     """Whether an id is absent or one of the known placeholders, in any case, spaces ignored."""
-    if identifier is None:
+    if not identifier:
         return True
-    if len(identifier) > _LONGEST + 8:
+    # Every event's id is asked about, and most end as none of them does.
+    if identifier[-1] not in _LAST or len(identifier) > _LONGEST + 8:
         return False
-    return identifier.strip().strip("\"'").lower() in _NOBODY
+    return identifier.strip().strip(_QUOTES).lower() in _NOBODY

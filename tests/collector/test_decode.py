@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from headrace.collector.answers import Refusal
 from headrace.collector.decode import Decoded, Event, read_batch, read_event
 from headrace.collector.json_text import cut_depths, invalid_utf8_at, replace_lone_surrogates
-from headrace.collector.properties import are_good
+from headrace.collector.properties import is_shallow
 from headrace.collector.timestamps import read_timestamp
 
 JSON = st.recursive(
@@ -27,7 +28,14 @@ JSON = st.recursive(
     max_leaves=8,
 )
 TIMES = st.datetimes().map(lambda moment: moment.isoformat() + "Z") | st.sampled_from(
-    ["2024-03-15T14:22:00Z", "2024-03-15T14:22:00.1234567+05:30", "2024-03-15 14:22", "soon", ""]
+    [
+        "2024-03-15T14:22:00Z",
+        "2024-03-15T14:22:00.123+05:30",
+        "2024-03-15T14:22:00.1234567+05:30",
+        "2024-03-15 14:22",
+        "soon",
+        "",
+    ]
 )
 IDS = st.text(max_size=5) | st.none() | st.just("x" * 257)
 EVENTS = st.fixed_dictionaries(
@@ -167,7 +175,23 @@ def test_depth_is_that_of_the_value(value: Any) -> None:
     wrapped: Any = {"a": value}
     for _ in range(25):
         wrapped = {"a": wrapped}
-    assert are_good(json.dumps(wrapped).encode()) == (depth(wrapped) <= 32)
+    assert is_shallow(json.dumps(wrapped).encode()) == (depth(wrapped) <= 32)
+
+
+@given(
+    st.datetimes(),
+    st.sampled_from(["seconds", "milliseconds", "microseconds"]),
+    st.sampled_from(["", "0", "5", "999"]),
+    st.sampled_from(["", "Z", "z", "+00:00", "-00:00", "+05:30", "-1100", "+14"]),
+)
+def test_the_decoder_reads_times_as_we_do(
+    moment: datetime, precision: str, digits: str, offset: str
+) -> None:
+    """Any year, any precision, any offset: taken or not, and the same moment."""
+    text = moment.isoformat(timespec=precision) + ("" if precision == "seconds" else digits)
+    found = read_timestamp(text + offset)
+    batch = read_batch(b'{"events":[%s]}' % b",".join(bodies_at(text + offset)))
+    assert [each.timestamp for each in batch.events] == ([] if found is None else [found] * 2)
 
 
 @pytest.mark.parametrize(
@@ -189,10 +213,12 @@ def test_depth_is_that_of_the_value(value: Any) -> None:
     ],
 )
 def test_timestamps_that_are_taken(text: str, moment: str) -> None:
-    """In UTC, and cut, never rounded, after six digits."""
+    """In UTC, and cut, never rounded, after six digits; the decoder reads no other ones."""
     found = read_timestamp(text)
     assert found is not None
     assert found.isoformat() == moment
+    for body in bodies_at(text):
+        assert read_event(body).events[0].timestamp == found
 
 
 @pytest.mark.parametrize(
@@ -217,3 +243,15 @@ def test_timestamps_that_are_taken(text: str, moment: str) -> None:
 def test_timestamps_that_are_not_taken(text: str) -> None:
     """Out of range, or not the format."""
     assert read_timestamp(text) is None
+    for body in bodies_at(text):
+        with pytest.raises(Refusal):
+            read_event(body)
+
+
+def bodies_at(text: str) -> list[bytes]:
+    """An event of that time, as it is and with every character escaped."""
+    escaped = "".join(f"\\u{ord(each):04x}" for each in text)
+    return [
+        b'{"event":"e","user_id":"u","timestamp":"%s"}' % time.encode()
+        for time in (json.dumps(text)[1:-1], escaped)
+    ]

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
 
-from headrace.eventlog.kafka.encoding import BATCH_OVERHEAD, Headers, size_of, size_of_headers
+from headrace.eventlog.kafka.encoding import (
+    BATCH_OVERHEAD,
+    RECORD_OVERHEAD,
+    Headers,
+    size_of,
+    size_of_headers,
+)
 from headrace.eventlog.kafka.errors import RETRY_SECONDS
 from headrace.eventlog.port import Batch, NewRecord
 from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
@@ -237,4 +243,6 @@ class Waiting:
 
 
 def _size(records: Sequence[NewRecord], headers_bytes: int) -> int:
-    return sum([size_of(record, headers_bytes) for record in records])
+    """As `size_of` of each; a call for each took as long as all the rest of `add`."""
+    own = sum([len(record.key) + len(record.value) for record in records])
+    return own + len(records) * (headers_bytes + RECORD_OVERHEAD)
