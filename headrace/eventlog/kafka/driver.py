@@ -65,9 +65,6 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 from aiokafka.record.default_records import (
-    DefaultRecordBatchBuilder,
-)
-from aiokafka.record.default_records import (
     _DefaultRecordBatchPy as PythonRecordBatch,
 )
 from aiokafka.record.memory_records import MemoryRecords
@@ -88,7 +85,6 @@ __all__ = [
     "ConsumerRebalanceListener",
     "CoordinationType",
     "CreateTopicsRequest",
-    "DefaultRecordBatchBuilder",
     "DescribeConfigsRequest",
     "FindCoordinatorRequest",
     "GroupCoordinator",

@@ -1,8 +1,10 @@
 """Records to the bytes of a Kafka batch and back; nothing here waits or talks.
 
-The batch itself is aiokafka's, in C. Compressing is ours: aiokafka compresses lz4 at level 9,
+Batches are read by aiokafka's code in C, 0.5 µs a record, and written by ours (the format is
+https://kafka.apache.org/documentation/#recordbatch): aiokafka's also takes the checksum of what
+is then compressed, and another one of that, a third of its time. It compresses lz4 at level 9,
 3.5 ms of CPU for 1,000 events where level 0 takes 0.17 (and makes 20 % more bytes); zstd at
-level 1 takes 0.35 and makes the fewest. Reading takes 0.5 µs a record.
+level 1 takes 0.35 and makes the fewest.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import lz4.frame
 import zstandard
 
 from headrace.eventlog.kafka.driver import (
-    DefaultRecordBatchBuilder,
     MemoryRecords,
     PythonRecordBatch,
     calc_crc32c,
@@ -36,9 +37,14 @@ Fetched = tuple[Any, memoryview]
 """A batch, and the bytes it was made of."""
 
 _MAGIC: Final = 2
-_NO_LIMIT: Final = 2**31 - 1  # who adds records keeps to the limit
-_HEADER_BYTES: Final = 61
-_LENGTH_AT, _CRC_AT, _ATTRIBUTES_AT = 8, 17, 21
+_HEAD: Final = struct.Struct(">qiibI")
+"""First position, length, leader's epoch, format, checksum of what follows."""
+_CHECKED: Final = struct.Struct(">hiqqqhii")
+"""Attributes, last position, first and last time, producer's id and epoch, number, count."""
+_NO_EPOCH: Final = -1
+_UNCHECKED_BYTES: Final = 9
+"""Of the head, what the length counts."""
+_LENGTH_AT: Final = 8
 _AFTER_LENGTH: Final = 12
 _LZ4, _ZSTD = 3, 4
 _UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,14 +59,65 @@ def encode(
     compression: str,
 ) -> bytes:
     """One batch of all records, in order. `sequence`: producer id, epoch, first number."""
-    builder = DefaultRecordBatchBuilder(_MAGIC, 0, 0, *sequence, _NO_LIMIT)
-    append = builder.append
-    index = 0
+    pieces: list[bytes] = []
+    count = 0
     for records, headers in parts:
-        for record in records:
-            append(index, timestamp_ms, record.key, record.value, headers)
-            index += 1
-    return _compressed(builder.build(), compression)
+        packed_headers = _pack_headers(headers)
+        before = len(pieces)
+        try:
+            _pack(records, count, packed_headers, pieces, _VARINTS)
+        except IndexError:  # of the table
+            del pieces[before:]
+            _pack(records, count, packed_headers, pieces, _AnyVarint())
+        count += len(records)
+    packed, codec = _compressed(b"".join(pieces), compression)
+    checked = _CHECKED.pack(codec, count - 1, timestamp_ms, timestamp_ms, *sequence, count)
+    checked += packed
+    head = _HEAD.pack(0, len(checked) + _UNCHECKED_BYTES, _NO_EPOCH, _MAGIC, calc_crc32c(checked))
+    return head + checked
+
+
+def _pack(
+    records: Sequence[NewRecord],
+    index: int,
+    headers: bytes,
+    pieces: list[bytes],
+    varints: Sequence[bytes] | _AnyVarint,
+) -> None:
+    """Add the bytes of records from `index` on. Runs for every event: 0.3 µs."""
+    add = pieces.append
+    own = 2 + len(headers)  # attributes and the distance in time, both 0
+    for record in records:
+        key, value = record.key, record.value
+        key_bytes, value_bytes = len(key), len(value)
+        at, of_key, of_value = varints[index], varints[key_bytes], varints[value_bytes]
+        size = own + len(at) + len(of_key) + key_bytes + len(of_value) + value_bytes
+        add(b"%b\0\0%b%b%b%b" % (varints[size], at, of_key, key, of_value))
+        add(value)
+        add(headers)
+        index += 1
+
+
+def _pack_headers(headers: Headers) -> bytes:
+    varint = _AnyVarint()
+    pieces = [varint[len(headers)]]
+    for name, value in headers:
+        named = name.encode()
+        pieces += (varint[len(named)], named, varint[len(value)], value)
+    return b"".join(pieces)
+
+
+class _AnyVarint:
+    """Kafka's variable-length numbers; those of the table and beyond."""
+
+    def __getitem__(self, number: int) -> bytes:
+        rest = number << 1  # the sign comes last
+        packed = bytearray()
+        while rest > 127:
+            packed.append(rest & 127 | 128)
+            rest >>= 7
+        packed.append(rest)
+        return bytes(packed)
 
 
 def size_of(record: NewRecord, headers_bytes: int) -> int:
@@ -156,20 +213,16 @@ class _TolerantBatch(PythonRecordBatch):  # type: ignore[misc]  # aiokafka ships
         self._buffer = _Texts(self._buffer)
 
 
-def _compressed(batch: bytearray, compression: str) -> bytes:
+def _compressed(records: bytes, compression: str) -> tuple[bytes, int]:
+    """The records as they are sent, and the number of what compressed them."""
     if compression == "none":
-        return bytes(batch)
+        return records, 0
     codec, compress = _CODECS[compression]
-    records = compress(bytes(memoryview(batch)[_HEADER_BYTES:]))
-    if len(records) + _HEADER_BYTES >= len(batch):
-        return bytes(batch)
-    smaller = batch[:_HEADER_BYTES] + records
-    struct.pack_into(">i", smaller, _LENGTH_AT, len(smaller) - _AFTER_LENGTH)
-    struct.pack_into(">h", smaller, _ATTRIBUTES_AT, codec)
-    crc = calc_crc32c(bytes(memoryview(smaller)[_ATTRIBUTES_AT:]))
-    struct.pack_into(">I", smaller, _CRC_AT, crc)
-    return bytes(smaller)
+    smaller = compress(records)
+    return (smaller, codec) if len(smaller) < len(records) else (records, 0)
 
+
+_VARINTS: Final = [_AnyVarint()[number] for number in range(16 * 1024)]
 
 # Brokers read frames of independent blocks only (KIP-57).
 _lz4: Final[Compress] = partial(lz4.frame.compress, block_linked=False, store_size=False)
