@@ -166,3 +166,26 @@ async def test_a_partition_without_leader_is_asked_for_a_few_times_a_second() ->
         assert 2 <= link.looks <= 8
         link.leaders[1] = 1
         await asyncio.gather(*waiting)
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_stopping_while_the_link_breaks_ends(turns: int) -> None:
+    """In whichever turn of the loop: the trouble of one task must not hide that all shall end."""
+    refused = asyncio.Event()
+
+    async def produce(_node: int, batches: Mapping[int, Outgoing]) -> Answers:
+        await refused.wait()
+        return {partition: errors.MessageSizeTooLargeError() for partition in batches}
+
+    options = options_of()
+    async with appending_on(ToldLink(options, 1, produce), options) as appender:
+        waiting = asyncio.create_task(appender.append(Batch([record_for(0, 1)])))
+        await asyncio.sleep(0.05)
+        appender._is_writable = False  # so that stopping waits for nobody
+        refused.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await appender.stop()
+        with pytest.raises((Overloaded, Unavailable)):
+            await waiting

@@ -42,7 +42,7 @@ async def test_records_go_to_the_partition_of_their_key() -> None:
     waiting.add(Batch([NewRecord(key, key) for key in keys]), new_append(), LIMIT)
     for lane in waiting.lanes:
         expected = [key for key in keys if crc32(key) % 5 == lane.partition]
-        assert values(waiting.take(lane, LIMIT, 0.0)) == expected
+        assert values(waiting.take(lane, LIMIT)) == expected
 
 
 async def test_a_batch_is_cut_where_the_topic_takes_no_more() -> None:
@@ -52,7 +52,7 @@ async def test_a_batch_is_cut_where_the_topic_takes_no_more() -> None:
     waiting.add(Batch([NewRecord(b"k", value) for value in wanted]), new_append(), 500)
     seen: list[bytes] = []
     pieces = 0
-    while parts := waiting.take(waiting.lanes[0], 500, 0.0):
+    while parts := waiting.take(waiting.lanes[0], 500):
         assert sum(part.size for part in parts) <= 500 - BATCH_OVERHEAD
         seen += values(parts)
         pieces += 1
@@ -65,7 +65,7 @@ async def test_batches_of_several_requests_share_a_batch() -> None:
     waiting = Waiting(1, LIMIT)
     for n in range(3):
         waiting.add(Batch([NewRecord(b"k", b"%d" % n)]), new_append(), LIMIT)
-    assert values(waiting.take(waiting.lanes[0], LIMIT, 0.0)) == [b"0", b"1", b"2"]
+    assert values(waiting.take(waiting.lanes[0], LIMIT)) == [b"0", b"1", b"2"]
 
 
 async def test_an_append_is_over_when_its_last_part_is_stored() -> None:
@@ -77,7 +77,7 @@ async def test_an_append_is_over_when_its_last_part_is_stored() -> None:
     assert len(lanes) > 1
     for lane in lanes:
         assert not append.future.done()
-        for part in waiting.take(lane, LIMIT, 0.0):
+        for part in waiting.take(lane, LIMIT):
             part.append.part_stored()
             waiting.let_go(part)
     assert outcome(append) is None
@@ -108,9 +108,10 @@ async def test_what_nobody_waits_for_any_more_is_not_sent() -> None:
     waiting = Waiting(1, LIMIT)
     waiting.add(Batch([NewRecord(b"k", b"late")]), new_append(expires_at=1.0), LIMIT)
     waiting.add(Batch([NewRecord(b"k", b"in time")]), new_append(expires_at=9.0), LIMIT)
-    assert values(waiting.take(waiting.lanes[0], LIMIT, 5.0)) == [b"in time"]
+    waiting.end_late(5.0, "why")
+    assert values(waiting.take(waiting.lanes[0], LIMIT)) == [b"in time"]
     waiting.add(Batch([NewRecord(b"k", b"late")]), new_append(expires_at=1.0), LIMIT)
-    waiting.drop_over(5.0)
+    waiting.end_late(5.0, "why")
     assert not waiting.lanes[0].parts
 
 
@@ -123,7 +124,7 @@ async def test_a_failed_append_says_whether_it_may_be_stored(
     append = new_append()
     waiting.add(Batch([NewRecord(b"k", b"v")]), append, LIMIT)
     lane = waiting.lanes[0]
-    send(lane, waiting.take(lane, LIMIT, 0.0), is_in_doubt=is_in_doubt)
+    send(lane, waiting.take(lane, LIMIT), is_in_doubt=is_in_doubt)
     waiting.fail_outgoing("why")
     assert outcome(append) is expected
     assert (waiting.held_bytes, waiting.is_empty) == (0, True)
@@ -135,17 +136,17 @@ async def test_a_refused_append_of_which_a_part_is_stored_may_be_stored() -> Non
     append = new_append()
     waiting.add(Batch([NewRecord(b"%d" % n, b"v") for n in range(40)]), append, LIMIT)
     first, second, *_ = (lane for lane in waiting.lanes if lane.parts)
-    for part in waiting.take(first, LIMIT, 0.0):
+    for part in waiting.take(first, LIMIT):
         part.append.part_stored()
         waiting.let_go(part)
-    send(second, waiting.take(second, LIMIT, 0.0), is_in_doubt=False)
+    send(second, waiting.take(second, LIMIT), is_in_doubt=False)
     waiting.fail_outgoing("refused")
     assert outcome(append) is Unavailable
-    assert values(waiting.take(first, LIMIT, 0.0)) == []
+    assert values(waiting.take(first, LIMIT)) == []
 
 
 @pytest.mark.parametrize(("is_packed", "expected"), [(True, Unavailable), (False, Overloaded)])
-async def test_an_append_that_is_given_up_looks_at_what_is_on_its_way(
+async def test_an_append_that_is_late_looks_at_what_is_on_its_way(
     is_packed: bool, expected: type[HeadraceError]
 ) -> None:
     """Its time is over while a batch with a part of it is out: even if the broker refused that
@@ -155,9 +156,12 @@ async def test_an_append_that_is_given_up_looks_at_what_is_on_its_way(
     waiting.add(Batch([NewRecord(b"k", b"v")]), append, LIMIT)
     lane = waiting.lanes[0]
     if is_packed:
-        send(lane, waiting.take(lane, LIMIT, 0.0), is_in_doubt=False)
-    assert type(waiting.give_up(append, "why")) is expected
-    assert waiting.take(lane, LIMIT, 0.0) == []
+        send(lane, waiting.take(lane, LIMIT), is_in_doubt=False)
+    waiting.end_late(append.expires_at - 1, "not yet")
+    assert not append.future.done()
+    waiting.end_late(append.expires_at, "why")
+    assert outcome(append) is expected
+    assert waiting.take(lane, LIMIT) == []
 
 
 async def test_the_rest_of_a_batch_that_failed_is_not_sent() -> None:
@@ -167,8 +171,8 @@ async def test_the_rest_of_a_batch_that_failed_is_not_sent() -> None:
     records = [NewRecord(b"k", b"%04d" % n) for n in range(100)]
     waiting.add(Batch(records), append, 500)
     lane = waiting.lanes[0]
-    send(lane, waiting.take(lane, 500, 0.0), is_in_doubt=True)
+    send(lane, waiting.take(lane, 500), is_in_doubt=True)
     waiting.fail_outgoing("lost")
     assert outcome(append) is Unavailable
-    assert waiting.take(lane, 500, 0.0) == []
+    assert waiting.take(lane, 500) == []
     assert (waiting.held_bytes, waiting.is_empty) == (0, True)

@@ -148,13 +148,13 @@ class Waiting:
             self.lanes[lane].parts.append(Part(append, records, headers, sizes[lane]))
             self.held_bytes += sizes[lane]
 
-    def take(self, lane: Lane, max_batch_bytes: int, now: float) -> list[Part]:
+    def take(self, lane: Lane, max_batch_bytes: int) -> list[Part]:
         """The parts of a lane's next batch, those of appends that are over left out."""
         taken: list[Part] = []
         room = min(GOOD_BATCH_BYTES, max_batch_bytes) - BATCH_OVERHEAD
         while lane.parts and room > 0:
             part = lane.parts[0]
-            if part.append.is_over or part.append.expires_at < now:
+            if part.append.is_over:
                 self.let_go(lane.parts.popleft())
             elif part.size <= room:
                 taken.append(lane.parts.popleft())
@@ -168,28 +168,31 @@ class Waiting:
                 break
         return taken
 
-    def give_up(self, append: Append, reason: str) -> HeadraceError:
-        """End an append whose time is over; returns what its caller is to hear.
+    def end_late(self, now: float, reason: str) -> None:
+        """End the appends whose time is over.
 
         A batch that was refused is sent again for a while: it, too, may be stored after this.
         """
-        append.is_over = True
-        append.may_be_stored |= any(
-            part.append is append
-            for lane in self.lanes
-            if lane.outgoing is not None
-            for part in lane.outgoing.parts
-        )
-        return append.error(reason)
+        late: set[Append] = set()
+        for lane in self.lanes:
+            sent = lane.outgoing.parts if lane.outgoing is not None else ()
+            for part in sent:
+                if part.append.expires_at <= now:
+                    part.append.may_be_stored = True
+                    late.add(part.append)
+            late.update(part.append for part in lane.parts if part.append.expires_at <= now)
+        for append in late:
+            append.fail(reason)
+        self.drop_over()
 
     def let_go(self, part: Part) -> None:
         """The part is stored or given up."""
         self.held_bytes -= part.size
 
-    def drop_over(self, now: float) -> None:
-        """Forget what nobody waits for any more."""
+    def drop_over(self) -> None:
+        """Forget what nobody waits for any more: the room is everybody's."""
         for lane in self.lanes:
-            kept = [p for p in lane.parts if not p.append.is_over and p.append.expires_at >= now]
+            kept = [part for part in lane.parts if not part.append.is_over]
             if len(kept) < len(lane.parts):
                 self.held_bytes -= sum(p.size for p in lane.parts) - sum(p.size for p in kept)
                 lane.parts = deque(kept)
