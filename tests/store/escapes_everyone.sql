@@ -236,3 +236,6 @@ SELECT 1 LIMIT 1 BY file('/etc/passwd')
 SELECT CASE WHEN 1 THEN file('/etc/passwd') END
 SELECT sumIf(1, file('/etc/passwd') = '')
 SELECT quantile(length(file('/etc/passwd')))(1)
+SELECT ((file('/etc/passwd')))
+SELECT 1 WHERE ((SELECT (count()) FROM file('/etc/passwd', 'LineAsString')) > (0))
+SELECT (x) FROM (url('http://127.0.0.1:1/', 'CSV', 'x String'))

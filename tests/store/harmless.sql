@@ -69,3 +69,9 @@ SELECT e.* FROM events AS e ARRAY JOIN [1, 2] AS z LIMIT 1
 SELECT 1;
 SELECT 1 -- comment
 /* c */ SELECT 1 /* d */ ;
+SELECT count() FROM events WHERE (event = 'a')
+SELECT (event) AS e, (count()) FROM events WHERE ((event = 'a') AND ((user_id) != '')) GROUP BY (event) HAVING (count() > 0) ORDER BY (e) LIMIT (1)
+SELECT a.event FROM events AS a INNER JOIN events AS b ON ((a.event_id = b.event_id)) WHERE (a.event IN (('a'), ('b'))) LIMIT 1
+SELECT (CASE WHEN (event = 'a') THEN (1) ELSE ((0)) END) + ((2)), (length(event))::Int32, arrayMap((x) -> (x + 1), [(1)]) FROM events LIMIT 1
+SELECT "events"."event" AS "event", COUNT(*) AS "count" FROM "events" WHERE ("events"."event" = 'a') GROUP BY "events"."event" ORDER BY "events"."event" ASC
+(SELECT (1)) UNION ALL (SELECT ((2)))

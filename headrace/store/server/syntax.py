@@ -2,7 +2,9 @@
 
 `parseQueryToJSON` parses without running anything, refuses a second statement, and refuses what
 it cannot show in full. What it shows is compared with what the engine's formatter prints, so a
-part of a statement cannot be there and not be in the tree.
+part of a statement cannot be there and not be in the tree. Parentheses that change nothing are not
+in the tree, and clients love them (`WHERE (event = 'x')`), so the two are compared without any:
+which belongs to which was decided before the tree was.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ Node = dict[str, Any]
 
 _PARSE: Final = (
     "WITH parseQueryToJSON({sql:String}) AS tree"
-    " SELECT tree, formatQueryFromJSON(tree) = formatQuerySingleLine({sql:String})"
+    " SELECT tree, translate(formatQueryFromJSON(tree), '()', '')"
+    " = translate(formatQuerySingleLine({sql:String}), '()', '')"
 )
 _REMEMBERED: Final = 512
 _LARGE_BYTES: Final = 32 * 1024
