@@ -113,14 +113,17 @@ async def test_after_the_last_try_it_ends_with_the_reason() -> None:
         await collector.deliver(tries=3)
 
 
-@pytest.mark.parametrize(("status", "error"), [(429, "rate_limited"), (503, "log_full")])
-async def test_being_told_to_wait_is_no_try(status: int, error: str) -> None:
-    """However often, and with a notice for the person who waits."""
+@pytest.mark.parametrize(
+    ("status", "error", "told"),
+    [(429, "rate_limited", "rate limit"), (503, "log_full", "says log_full: log_full it is")],
+)
+async def test_being_told_to_wait_is_no_try(status: int, error: str, told: str) -> None:
+    """However often, and with a notice for the person who waits, the collector's reason in it."""
     waits = [failed(status, error, **{"Retry-After": "0"}) for _ in range(10)]
     collector = Collector(*waits, ok())
     [(_, taken)] = await collector.deliver(tries=1)
     assert taken.accepted == 4
-    assert any("going on in" in (notice or "") for notice in collector.notices)
+    assert any(f"{told}: going on in" in (notice or "") for notice in collector.notices)
 
 
 async def test_a_request_still_running_is_asked_again() -> None:

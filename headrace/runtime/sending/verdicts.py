@@ -91,8 +91,9 @@ def judge(response: httpx2.Response) -> Verdict:
         case 429:
             return Later("rate limit", _retry_after(response), everyone=True)
         case 503:
-            trouble = _trouble(response).error or "unavailable"
-            return Later(f"collector says {trouble}", _retry_after(response), everyone=True)
+            trouble = _trouble(response)
+            why = ": ".join(filter(None, (trouble.error or "unavailable", trouble.message)))
+            return Later(f"collector says {why}", _retry_after(response), everyone=True)
         case _ if status >= 500:
             return Again(_sentence(response))
         case _:
