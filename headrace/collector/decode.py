@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
 from headrace.collector import reasons
 from headrace.collector.answers import (
@@ -32,23 +32,19 @@ from headrace.collector.json_text import cut_depths, invalid_utf8_at, replace_lo
 from headrace.collector.properties import explain_properties, is_shallow
 from headrace.collector.reasons import BadEvent
 from headrace.collector.requests import Body
-from headrace.collector.timestamps import (
-    END_OF_MOMENTS,
-    FIRST_MOMENT,
-    explain_timestamp,
-    read_timestamp,
-    to_utc,
-)
+from headrace.collector.timestamps import explain_timestamp, read_timestamp, to_utc
 from headrace.schemas.records import (
     EMPTY_PROPERTIES,
+    END_OF_MOMENTS,
+    FIRST_MOMENT,
     MAX_EVENT_CHARACTERS,
     MAX_EVENTS_PER_REQUEST,
     MAX_ID_CHARACTERS,
     MAX_PROPERTIES_BYTES,
+    EventName,
+    SomeId,
 )
 
-_Name = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_CHARACTERS)]
-_Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 _NULL: Final = Raw(b"null")
 _ABSENT: Final = Raw(b"")
 
@@ -60,10 +56,10 @@ class Event(Struct, gc=False):
     of equal keys the last counts.
     """
 
-    event: _Name
+    event: EventName
     timestamp: datetime
-    user_id: _Id | None = None
-    anonymous_id: _Id | None = None
+    user_id: SomeId | None = None
+    anonymous_id: SomeId | None = None
     properties: Raw = EMPTY_PROPERTIES
 
 
@@ -74,10 +70,10 @@ class _Batch(Struct, gc=False):
 class _Sent(Struct, gc=False):
     """An event whose time only `read_timestamp` reads as it should be."""
 
-    event: _Name
+    event: EventName
     timestamp: str
-    user_id: _Id | None = None
-    anonymous_id: _Id | None = None
+    user_id: SomeId | None = None
+    anonymous_id: SomeId | None = None
     properties: Raw = EMPTY_PROPERTIES
 
 

@@ -15,10 +15,7 @@ from typing import Final
 
 from headrace.collector.reasons import BadEvent, shown
 from headrace.schemas.outcomes import Code
-from headrace.schemas.records import FIRST_YEAR, LAST_YEAR
-
-FIRST_MOMENT: Final = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
-END_OF_MOMENTS: Final = datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)
+from headrace.schemas.records import END_OF_MOMENTS, FIRST_MOMENT, FIRST_YEAR, LAST_YEAR
 
 _OFFSET: Final = r"(?:Z|z|[+-]\d\d(?::?\d\d)?)?"
 _PATTERN: Final = re.compile(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 ID_PREFIX: Final = "evt_"
+ID_CHARACTERS: Final = len(ID_PREFIX) + 26
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 REQUEST_CHARACTERS: Final = len(ID_PREFIX) + 24
 """Ids of one keyed request share this many leading characters; the last two are the index."""

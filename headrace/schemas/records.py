@@ -7,10 +7,13 @@ processor's business.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
+
+from headrace.schemas.event_ids import ID_CHARACTERS
 
 MAX_EVENTS_PER_REQUEST: Final = 1_000
 MAX_BODY_BYTES: Final = 10 * 1024 * 1024
@@ -20,8 +23,15 @@ MAX_EVENT_CHARACTERS: Final = 200
 MAX_ID_CHARACTERS: Final = 256
 FIRST_YEAR: Final = 1971
 LAST_YEAR: Final = 2199
+FIRST_MOMENT: Final = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
+END_OF_MOMENTS: Final = datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)
 LATE_AFTER_SECONDS: Final = 24 * 3600
 FUTURE_AFTER_SECONDS: Final = 3600
+
+EventId = Annotated[str, Meta(min_length=ID_CHARACTERS, max_length=ID_CHARACTERS)]
+EventName = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_CHARACTERS)]
+AnyId = Annotated[str, Meta(max_length=MAX_ID_CHARACTERS)]
+SomeId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 EMPTY_PROPERTIES: Final = msgspec.Raw(b"{}")
 
@@ -33,13 +43,13 @@ class EventValue(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     microseconds at most. `event_id` is `evt_` and 26 lower-case Crockford characters.
     """
 
-    event_id: str
-    workspace_id: str
-    event: str
+    event_id: EventId
+    workspace_id: SomeId
+    event: EventName
     timestamp: datetime
     received_at: datetime
-    user_id: str | None = None
-    anonymous_id: str | None = None
+    user_id: AnyId | None = None
+    anonymous_id: AnyId | None = None
     properties: msgspec.Raw = EMPTY_PROPERTIES
 
 
