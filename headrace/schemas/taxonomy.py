@@ -17,6 +17,7 @@ import msgspec
 from headrace.schemas.definition import BadSchema, Definition, read_definition
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.outcomes import Code, Rejected
+from headrace.schemas.quick import Takes, taker
 from headrace.schemas.reasons import MAX_PATH_CHARACTERS, explain, shorten
 
 SHIPPED: Final = Path(__file__).parent / "events"
@@ -41,6 +42,7 @@ class Compiled(msgspec.Struct, frozen=True):
     event: str
     schema: str
     check: Check
+    takes: Takes | None = None
 
 
 class Taxonomy:
@@ -48,10 +50,17 @@ class Taxonomy:
 
     def __init__(self, event_types: Iterable[Compiled]) -> None:
         self._compiled = {one.event: one for one in event_types}
+        self._takers = {name: one.takes or _ask_schema for name, one in self._compiled.items()}
 
     def has(self, event: str) -> bool:
         """Whether the event type has a schema."""
         return event in self._compiled
+
+    def is_doubtful(self, event: str, properties: msgspec.Raw) -> bool:
+        """Whether `check` must be asked about the event: it has a schema, and does not plainly
+        keep to it. `properties` are JSON."""
+        takes = self._takers.get(event)
+        return takes is not None and not takes(properties)
 
     def check(self, event: str, properties: dict[str, Any]) -> Rejected | None:
         """Why the event breaks its schema, or None: it keeps to it, or there is none.
@@ -95,7 +104,7 @@ def compile_definition(definition: Definition) -> Compiled:
         )
     except (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError) as e:
         raise BadSchema(f"does not compile: {e}; mend it or take it away") from e
-    return Compiled(definition.event, definition.id, check)
+    return Compiled(definition.event, definition.id, check, taker(definition.rules))
 
 
 def _compile_file(path: Path) -> Compiled:
@@ -118,6 +127,10 @@ def _of_each_file(folder: Path, read: Callable[[Path], T]) -> list[T]:
     if problems:
         raise BadTaxonomy("event schemas cannot be used:\n" + "\n".join(problems))
     return good
+
+
+def _ask_schema(_properties: msgspec.Raw) -> bool:
+    return False
 
 
 def _refuse(uri: str) -> Any:

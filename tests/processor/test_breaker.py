@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 import structlog
 from prometheus_client import REGISTRY
@@ -270,7 +271,7 @@ class _Scattered(Taxonomy):
         super().__init__([])
         self._paths = iter(paths)
 
-    def has(self, event: str) -> bool:
+    def is_doubtful(self, event: str, properties: msgspec.Raw) -> bool:
         return event == "purchase"
 
     def check(self, event: str, properties: dict[str, object]) -> Rejected | None:
