@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test setup setup-dev check format golden lock bench soak clean
+.PHONY: run test setup setup-dev check format golden lock bench bench-quick capacity soak clean
 
 run: setup
 	@exec $(BIN)/headrace up
@@ -56,12 +56,24 @@ lock:
 		--group dev -c requirements.lock -o requirements-dev.lock
 	@rm -rf $(VENV)-lock
 
-# Each prints its result beside a ceiling measured in the same run; about ten minutes in all.
+# Each prints its result beside a ceiling measured in the same run, keeps it in benchmarks/results and
+# draws it there; about ten minutes in all.
 bench: setup-dev
 	@$(BIN)/python -m benchmarks.collector
 	@$(BIN)/python -m benchmarks.pipeline
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.kafka
+
+# The same with short rounds, in about two minutes: shows what fell by much, and keeps nothing.
+bench-quick: export BENCH_KEEP := no
+bench-quick: setup-dev
+	@$(BIN)/python -m benchmarks.collector 1
+	@$(BIN)/python -m benchmarks.pipeline 200000
+	@$(BIN)/python -m benchmarks.kafka 0.5
+
+# Computes docs/capacity.md anew from the results that are kept.
+capacity: setup-dev
+	@$(BIN)/python -m benchmarks.capacity --renew
 
 # Faults of every kind under load on real servers, seeded, for as long as asked; ends with the ledger.
 MINUTES ?= 10
