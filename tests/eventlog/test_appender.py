@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from headrace.eventlog.port import Batch, KeyRecord, NewRecord
+from headrace.eventlog.sqlite import file
 from headrace.eventlog.sqlite.appender import SqliteAppender
 from headrace.eventlog.sqlite.inbox import GROUP_BYTES, MAX_WAITING_BYTES
 from headrace.eventlog.sqlite.layout import WrongLayout
@@ -22,8 +24,8 @@ from tests.eventlog.sqlite_files import appending, settle_everything, stored
 
 
 def remove_log(folder: Path) -> None:
-    for file in folder.glob("log.sqlite*"):
-        file.unlink()
+    for found in folder.glob("log.sqlite*"):
+        found.unlink()
 
 
 def commits() -> float:
@@ -84,13 +86,13 @@ async def test_a_log_at_its_bound_refuses_until_it_is_drained(tmp_path: Path) ->
         assert (tmp_path / "log.sqlite").stat().st_size <= 2.5 * 1024**2
         await settle_everything(tmp_path)
         await until(lambda: asyncio.to_thread(appender.is_writable))
-        await appender.append(batch(bytes(100_000)))
+        await appender.append(batch(os.urandom(100_000)))
 
 
 async def _append_until_refused(appender: SqliteAppender) -> Overloaded:
     for _ in range(1000):
         try:
-            await appender.append(batch(bytes(100_000)))
+            await appender.append(batch(os.urandom(100_000)))
         except Overloaded as refusal:
             return refusal
     raise AssertionError("the log took everything")
@@ -135,19 +137,42 @@ async def test_expired_keys_leave_the_file(tmp_path: Path) -> None:
         await until(only_later_ones)
 
 
-@pytest.mark.parametrize("file", ["log.sqlite", "positions.sqlite"])
+@pytest.mark.parametrize("name", ["log.sqlite", "positions.sqlite"])
 async def test_a_file_of_a_newer_layout_is_refused_with_a_sentence(
-    tmp_path: Path, file: str
+    tmp_path: Path, name: str
 ) -> None:
     """Nobody writes into a file of a newer version; the message says what to do."""
     async with appending(tmp_path) as appender:
         await appender.append(batch(b"1"))
     await settle_everything(tmp_path)
-    with sqlite3.connect(tmp_path / file) as connection:
-        connection.execute("UPDATE meta SET layout = 2")
+    with sqlite3.connect(tmp_path / name) as connection:
+        connection.execute("UPDATE meta SET layout = 3")
     connection.close()
-    with pytest.raises(WrongLayout, match="layout 2 and this Headrace knows layout 1: start"):
+    with pytest.raises(WrongLayout, match="layout 3 and this Headrace knows layouts 1 to 2: start"):
         await settle_everything(tmp_path)
+
+
+async def test_a_log_of_an_older_layout_is_read_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not settled before the upgrade is settled after it, by whoever starts first."""
+    with monkeypatch.context() as patch:
+        patch.setattr(file, "pack", bytes)
+        async with appending(tmp_path) as appender:
+            await appender.append(batch(*[b"old" * 100] * 50))
+    with sqlite3.connect(tmp_path / "log.sqlite") as connection:
+        connection.execute("UPDATE meta SET layout = 1")
+    connection.close()
+    assert [record.value for record in await stored(tmp_path)] == [b"old" * 100] * 50
+    async with appending(tmp_path) as appender:
+        await appender.append(batch(*[b"new" * 100] * 50))
+    values = [record.value for record in await stored(tmp_path)]
+    assert values == [b"old" * 100] * 50 + [b"new" * 100] * 50
+    with sqlite3.connect(tmp_path / "log.sqlite") as connection:
+        assert connection.execute("SELECT layout FROM meta").fetchone() == (2,)
+        sizes = connection.execute("SELECT bytes, length(body) FROM chunks").fetchall()
+    connection.close()
+    assert [stored_bytes < size / 10 for size, stored_bytes in sizes] == [False, True]
 
 
 async def test_an_appender_refuses_a_newer_log(tmp_path: Path) -> None:
@@ -155,7 +180,7 @@ async def test_an_appender_refuses_a_newer_log(tmp_path: Path) -> None:
     async with appending(tmp_path):
         pass
     with sqlite3.connect(tmp_path / "log.sqlite") as connection:
-        connection.execute("UPDATE meta SET layout = 2")
+        connection.execute("UPDATE meta SET layout = 3")
     connection.close()
     with pytest.raises(WrongLayout, match="HEADRACE_HOME"):
         async with appending(tmp_path):

@@ -62,7 +62,7 @@ def test_no_page_is_moved_while_a_backlog_is_settled(tmp_path: Path) -> None:
     now = SystemClock().now()
     file = LogFile.open(tmp_path / "log.sqlite", now=now)
     for _ in range(12):
-        file.append([NewChunk(1, bytes(MEBIBYTE)) for _ in range(10)], [], now)
+        file.append([NewChunk(1, os.urandom(MEBIBYTE)) for _ in range(10)], [], now)
     while file.delete_settled(before=81):
         pass
     free = file.free_bytes()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.eventlog.port import KeyRecord
-from headrace.eventlog.sqlite.chunk import NewChunk, to_micros
+from headrace.eventlog.sqlite.chunk import NewChunk, pack, to_micros
 from headrace.eventlog.sqlite.layout import LOG_TABLES, Meta, file_identity, open_writer, read_meta
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
@@ -65,10 +65,12 @@ class LogFile:
         If it raises, `committing` says whether it may have taken effect all the same.
         """
         self.committing = False
-        position, rows = self._last_position, []
+        position, rows, written_bytes = self._last_position, [], 0
         for chunk in chunks:
             first, position = position + 1, position + chunk.count
-            rows.append((position, first, to_micros(now), len(chunk.body), chunk.body))
+            stored = pack(chunk.body)
+            written_bytes += len(stored)
+            rows.append((position, first, to_micros(now), len(chunk.body), stored))
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?)", rows)
         if keys:
@@ -80,9 +82,7 @@ class LogFile:
         self._connection.execute("COMMIT")
         self._last_position = position
         # A key goes to a page of its own, and to one of the index.
-        self._note_written(
-            sum(len(chunk.body) for chunk in chunks) + 2 * len(keys) * self._page_bytes
-        )
+        self._note_written(written_bytes + 2 * len(keys) * self._page_bytes)
 
     def roll_back(self) -> None:
         """Undo what a failed call left open."""

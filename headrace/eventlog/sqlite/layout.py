@@ -18,7 +18,10 @@ import msgspec
 
 from headrace.schemas.errors import HeadraceError
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
+_OLDEST: Final = 1
+"""Bodies of layout 1 were never packed. A file of it is read as it is; whoever writes it makes it
+one of layout 2, so that an older Headrace does not stumble over what is added."""
 
 # A page of 8 KiB is the cheapest here: per 1,000 records of 360 bytes 0.8 ms of CPU where pages
 # of 4 KiB cost 1.0, and a commit of a single event costs no more than with 4 KiB.
@@ -91,7 +94,9 @@ def open_writer(path: Path, tables: tuple[str, ...], *, created_at: int) -> sqli
         if exists:
             read_meta(connection, path)  # Before anything is changed in it.
         _set_up(connection)
-        if not exists:
+        if exists:
+            connection.execute("UPDATE meta SET layout = ? WHERE layout < ?", (LAYOUT, LAYOUT))
+        else:
             _create(connection, tables, created_at)
     except BaseException:
         connection.close()
@@ -111,10 +116,10 @@ def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
 def read_meta(connection: sqlite3.Connection, path: Path) -> Meta:
     """What the file says of itself; `WrongLayout` if it is not for this version."""
     (layout,) = connection.execute("SELECT layout FROM meta").fetchone()
-    if layout != LAYOUT:
+    if not _OLDEST <= layout <= LAYOUT:
         raise WrongLayout(
-            f"{path} has layout {layout} and this Headrace knows layout {LAYOUT}: start the "
-            "version that wrote it, or point HEADRACE_HOME at another folder"
+            f"{path} has layout {layout} and this Headrace knows layouts {_OLDEST} to {LAYOUT}: "
+            "start the version that wrote it, or point HEADRACE_HOME at another folder"
         )
     return Meta(*connection.execute("SELECT log_id, created_at FROM meta").fetchone())
 
