@@ -62,7 +62,7 @@ def decode_record(value: bytes) -> EventValue | Rejected:
         return _unreadable(f"{len(value)} bytes; a record has at most {MAX_RECORD_BYTES}")
     try:
         event = _decode(value)
-        return event if _is_ours(event) else _find_fault(_decode_loose(value))
+        return event if _is_ours(event) else _explain(value, "it is none of ours")
     except (ValueError, RecursionError) as error:
         return _explain(value, str(error))
 
@@ -102,12 +102,13 @@ def _is_ours(event: EventValue) -> bool:
 def _explain(value: bytes, trouble: str) -> Rejected:
     """Why the decoder refused it; lengths in our own words."""
     try:
-        return _find_fault(_decode_loose(value))
+        # None where a key comes twice: the decoder minds the first value, too.
+        return _find_fault(_decode_loose(value)) or _unreadable(trouble)
     except (ValueError, RecursionError):
         return _unreadable(trouble)
 
 
-def _find_fault(event: _Loose) -> Rejected:
+def _find_fault(event: _Loose) -> Rejected | None:
     if len(event.event_id) != ID_CHARACTERS or not event.event_id.startswith(ID_PREFIX):
         return _unreadable("event_id is not evt_ and 26 characters", "$.event_id")
     for name, most in _LENGTHS.items():
@@ -121,8 +122,11 @@ def _find_fault(event: _Loose) -> Rejected:
             return _unreadable(f"{name} is over {MAX_ID_CHARACTERS} characters", f"$.{name}")
     if memoryview(event.properties)[0] != _BRACE:
         return _unreadable("properties are not an object", "$.properties")
-    name = "received_at" if _is_good_time(event.timestamp) else "timestamp"
-    return _unreadable(f"{getattr(event, name)} is not in UTC or out of range", f"$.{name}")
+    for name in ("timestamp", "received_at"):
+        time = getattr(event, name)
+        if not _is_good_time(time):
+            return _unreadable(f"{time} is not in UTC or out of range", f"$.{name}")
+    return None
 
 
 def _is_good_time(time: datetime) -> bool:

@@ -130,7 +130,8 @@ class Patience:
 
 
 def _report(wait: Wait, tries: int, error: HeadraceError) -> None:
-    """Count every wait; log each kind of trouble once, and what needs a person now and then."""
+    """Count every wait; log a trouble when its kind is another, and
+    what needs a person now and then."""
     RETRIES.labels(wait.step, type(error).__name__.lower()).inc()
     kind = _NUMBERS.sub("", str(error))
     if isinstance(error, Refused):

@@ -30,7 +30,7 @@ _OF_TYPE: Final[Mapping[str, frozenset[str]]] = {
     "string": frozenset({"format", "maxLength", "minLength", "pattern"}),
 }
 _EXACT: Final = 2**53
-"""Up to here every integer is a double, so that comparing doubles is comparing numbers."""
+"""Below, every integer is a double, so that comparing doubles is comparing numbers."""
 _DATE_TIME: Final = (
     r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
     r"(?:Z|[+-][0-2][0-9]:[0-5][0-9])\Z"
@@ -46,7 +46,7 @@ def taker(rules: Mapping[str, Any]) -> Takes | None:
     """The type of a schema without annotations, ready to use; None if it has none."""
     try:
         decode = msgspec.json.Decoder(_type_of(rules)).decode
-    except (_HasNoType, TypeError):
+    except (_HasNoType, RecursionError, TypeError, ValueError):  # msgspec's, for what it cannot
         return None
 
     def takes(properties: Raw) -> bool:
@@ -86,7 +86,7 @@ def _array(rules: Mapping[str, Any]) -> Any:
 
 def _number(rules: Mapping[str, Any], kind: Any = float) -> Any:
     bounds = rules.get("minimum"), rules.get("maximum")
-    if any(bound is not None and abs(bound) > _EXACT for bound in bounds):
+    if any(bound is not None and abs(bound) >= _EXACT for bound in bounds):
         raise _HasNoType
     return Annotated[kind, Meta(ge=bounds[0], le=bounds[1])]
 

@@ -262,11 +262,11 @@ def _find(
     rows: Iterable[EventRow | RejectedRow], requests: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], list[Place]]:
     wanted = set(requests)
-    found: dict[tuple[str, str], list[Place]] = {}
+    found: dict[tuple[str, str], set[Place]] = {}
     for row in rows:
         if (row.workspace_id, request_of(row.event_id)) in wanted:
-            found.setdefault((row.workspace_id, row.event_id), []).append(row.place)
-    return found
+            found.setdefault((row.workspace_id, row.event_id), set()).add(row.place)
+    return {name: sorted(places) for name, places in found.items()}
 
 
 def count_links(

@@ -320,8 +320,8 @@ async def test_requests_are_found_among_the_rejects(tables: Tables) -> None:
     await store.insert_rejected(rows[:1], token="u")
     await store.insert_events([event_row(3, event_id=request + "00")], token="t")
     found = await store.find_rejected_requests([(WORKSPACE, request), ("ws_two", request)])
-    assert {key: set(places) for key, places in found.items()} == {
-        (WORKSPACE, request + "00"): {Place(LOG, 0, 1), Place(LOG, 0, 2)}
+    assert {key: sorted(places) for key, places in found.items()} == {
+        (WORKSPACE, request + "00"): [Place(LOG, 0, 1), Place(LOG, 0, 2)]
     }
     assert await store.find_rejected_requests([]) == {}
 

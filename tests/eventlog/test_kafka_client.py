@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from unittest import mock
 
+import msgspec
 import pytest
 from aiokafka.structs import BrokerMetadata
 
+from headrace.eventlog.kafka import client as client_module
 from headrace.eventlog.kafka.client import Client
 from headrace.eventlog.kafka.driver import MetadataRequest, errors
 from headrace.eventlog.kafka.options import KafkaOptions
@@ -44,6 +47,23 @@ async def test_news_come_after_an_error_nobody_thought_of(kafka: KafkaServer) ->
         with mock.patch.object(client, "send_any", side_effect=RuntimeError("a surprise")):
             assert not await client.force_metadata_update()
         assert await client.force_metadata_update()
+
+
+async def test_brokers_that_are_gone_are_not_asked_without_a_pause(kafka: KafkaServer) -> None:
+    """What fails while the cluster is asked must not make it be asked again at once."""
+    (gone,) = free_ports(1)
+    options = options_for(kafka)
+    async with connected(options) as client:
+        client.cluster._brokers = {7: BrokerMetadata(7, "127.0.0.1", gone, None)}
+        client._options = msgspec.structs.replace(options, brokers=(f"127.0.0.1:{gone}",))
+        asked = mock.AsyncMock(wraps=client._metadata_update)
+        with (
+            mock.patch.object(client_module, "_NEWS_SECONDS", 0.1),
+            mock.patch.object(client, "_metadata_update", asked),
+        ):
+            await client.force_metadata_update()
+            await asyncio.sleep(1)
+        assert 2 <= asked.await_count <= 15
 
 
 async def test_a_coordinator_nobody_names_is_asked_for_again(kafka: KafkaServer) -> None:

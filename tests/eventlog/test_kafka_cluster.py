@@ -129,6 +129,28 @@ async def test_a_frozen_broker_keeps_nobody_from_the_others(cluster: KafkaCluste
         client.abort()
 
 
+async def test_who_waits_shortly_ends_nobody_elses_waiting(cluster: KafkaCluster) -> None:
+    """A broker answers in order: while it works on what may take long, others only give up."""
+    client = Client(options_for("", brokers=cluster.bootstrap))
+    await client.connect()
+    (node, *_) = client.nodes()
+    await client.send(node, MetadataRequest([]))
+    transport = client._conns[node, QUESTIONS]._writer.transport
+    cluster[node].freeze()
+    try:
+        patient = asyncio.create_task(client.send(node, MetadataRequest([]), seconds=2))
+        await asyncio.sleep(0.1)
+        with pytest.raises(errors.RequestTimedOutError):
+            await client.send(node, MetadataRequest([]), seconds=0.1)
+        assert not patient.done()
+        with pytest.raises(errors.RequestTimedOutError):
+            await patient
+        await asyncio.sleep(0.1)
+        assert transport.get_extra_info("socket").fileno() == -1, "what was unsent stays"
+    finally:
+        client.abort()
+
+
 @pytest.mark.parametrize("fate", ["killed", "frozen"])
 async def test_a_leader_is_lost_under_load(cluster: KafkaCluster, fate: str) -> None:
     """Its partitions find another leader; each success is stored once, `Overloaded` never."""

@@ -14,7 +14,7 @@ from headrace.processor.breaker import Breaker, Tripped
 from headrace.processor.failpoints import Point
 from headrace.processor.identify import identify_event
 from headrace.schemas.outcomes import Code, Rejected
-from headrace.schemas.records import MARK_REPLAY, EventValue
+from headrace.schemas.records import MARK_REPLAY, MARK_RETRY, EventValue
 from headrace.schemas.taxonomy import Taxonomy
 from headrace.store.port import EventRow, Place
 from tests.processor.trial import (
@@ -287,11 +287,13 @@ async def test_different_reasons_do_not_add_up() -> None:
     trial.check()
 
 
-async def test_replays_do_not_count() -> None:
-    """They were rejected before: the operator who sends them again sees what becomes of them."""
+@pytest.mark.parametrize("mark", [MARK_REPLAY, MARK_RETRY])
+async def test_what_comes_again_does_not_count(mark: bytes) -> None:
+    """It was rejected before: the operator who replays it sees what becomes of it, and a retry
+    adds no row."""
     trial = make_trial()
     events: list[EventValue] = [trial.purchase(BAD) for _ in range(50)]
-    await trial.append(*events, mark=MARK_REPLAY)
+    await trial.append(*events, mark=mark)
     await trial.settle(STRICT)
     trial.check()
 

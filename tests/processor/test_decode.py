@@ -85,6 +85,7 @@ def test_the_largest_event_the_collector_takes_fits() -> None:
         (encode(received_at="9999-01-01T00:00:00Z"), "out of range"),
         (encode(received_at="yesterday"), "RFC3339"),
         (encode(received_at=None), "missing required field"),
+        (b'{"event":"",' + encode()[1:], "length >= 1"),
     ],
 )
 def test_anything_else_is_an_unreadable_record(value: bytes, reason: str) -> None:

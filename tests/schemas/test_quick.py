@@ -96,6 +96,9 @@ RULES: list[dict[str, Any]] = [
     {"type": "number", "minimum": 0, "maximum": 1.5},
     {"type": ["integer", "number"], "minimum": 1},
     {"type": "number", "multipleOf": 0.5},
+    {"type": "number", "maximum": 2**53},
+    {"type": "string", "maxLength": 2**63},
+    {"type": "object", "properties": {'say "hi"': {"type": "string"}}},
     {"type": "boolean"},
     {"type": "null"},
     {"type": "array"},
@@ -122,7 +125,24 @@ RULES: list[dict[str, Any]] = [
     {},
 ]
 TRIED: list[Any] = [
-    *(None, True, False, 0, 1, -1, 1.0, 1.5, 2**53 + 1, 2**60, 2**60 + 1, 2**70, 1e300, "", "a"),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        1.0,
+        1.5,
+        2**53 + 1,
+        {'say "hi"': 1},
+        2**60,
+        2**60 + 1,
+        2**70,
+        1e300,
+        "",
+        "a",
+    ),
     *("ab", "ABC", "ABC\n", "abcd", "é", "1", "$", "$\n", "x@y.de", "2024-03-22T14:22:00Z"),
     *("2024-03-22T14:22:00+01:00", "2024-03-22T14:22:00", "2024-03-22 14:22:00Z", "12"),
     *([], [1], [1, 2, 3], [1, 1], ["a"], [None], {}, {"a": "x"}, {"a": None}, {"b": 1}),
@@ -147,9 +167,9 @@ USUAL: list[tuple[dict[str, Any], list[Any]]] = [
     (RULES[7], ["2024-03-22T14:22:00Z", "2024-03-22T14:22:00+01:00"]),
     (RULES[10], [0, 2**60]),
     (RULES[12], [0, 1, 1.5]),
-    (RULES[18], [[1], [1, 2]]),
-    (RULES[22], [{}, {"a": "x", "b": 1}]),
-    (RULES[30], ["a", None]),
+    (RULES[21], [[1], [1, 2]]),
+    (RULES[25], [{}, {"a": "x", "b": 1}]),
+    (RULES[33], ["a", None]),
 ]
 
 

@@ -42,6 +42,7 @@ from headrace.eventlog.kafka.driver import (
 )
 from headrace.eventlog.kafka.errors import describe
 from headrace.eventlog.kafka.options import KafkaOptions
+from headrace.eventlog.kafka.protocol import FetchRequest
 
 _NEWS_SECONDS: Final = 30.0
 """The cluster is asked so often when nothing has happened."""
@@ -72,6 +73,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
             SyncGroupRequest: joining_seconds,
             HeartbeatRequest: options.session_seconds / 2,
             ProduceRequest: options.append_seconds,
+            FetchRequest: options.fetch_seconds,
         }
 
     async def connect(self) -> None:
@@ -100,7 +102,9 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
         """The answer; raises a `KafkaError`.
 
         A broker that does not answer in `seconds` (by default what this kind of request may take)
-        loses the connection, and with it whatever else waits on it.
+        loses the connection, and with it whatever else waits on it; but where it has not come to
+        this request yet, because it still works on another one that may take longer, only the
+        waiting ends.
         """
         limit = seconds or self._limits.get(type(request), self._options.answer_seconds)
         connection = None
@@ -112,7 +116,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
             self._silent.add(node_id)
             if connection is None:
                 raise errors.NodeNotReadyError(f"broker {node_id} takes no connection") from error
-            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+            if _is_late(connection):
+                _abort(connection, CloseReason.CONNECTION_TIMEOUT)
             raise errors.RequestTimedOutError(
                 f"broker {node_id} did not answer in {limit:g} s"
             ) from error
@@ -178,7 +183,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
 
     def _attempted(self, key: _Key, attempt: asyncio.Task[AIOKafkaConnection]) -> None:
         del self._attempts[key]
-        attempt.exception()  # perhaps nobody waits for it any more
+        if not attempt.cancelled():
+            attempt.exception()  # perhaps nobody waits for it any more
 
     async def _connect(self, key: _Key) -> AIOKafkaConnection:
         node, _ = key
@@ -218,6 +224,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
                 async with asyncio.timeout(_NEWS_SECONDS):
                     await self._news_wanted.wait()
             self._news_wanted.clear()
+            if self._md_update_fut is None:  # else whatever fails meanwhile would ask once more
+                self._md_update_fut = asyncio.get_running_loop().create_future()
             topics = set(self._topics)
             try:
                 was_answered = await self._metadata_update(self.cluster, topics)
@@ -226,7 +234,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
                 was_answered = False
             if not topics.issuperset(self._topics):
                 self._news_wanted.set()  # of a topic that was not asked about
-            elif self._md_update_fut is not None:
+            else:
                 self._md_update_fut.set_result(was_answered)
                 self._md_update_fut = None
 
@@ -282,8 +290,14 @@ async def _ask_addresses(options: KafkaOptions, arguments: Mapping[str, Any], re
     raise trouble
 
 
-def _abort(connection: AIOKafkaConnection) -> None:
+def _is_late(connection: AIOKafkaConnection) -> bool:
+    """Whether the answer that comes next is to a request nobody waits for any more."""
+    waiting = connection._requests
+    return not waiting or waiting[0][2].done()
+
+
+def _abort(connection: AIOKafkaConnection, reason: CloseReason | None = None) -> None:
     writer = connection._writer
-    connection.close()
+    connection.close(reason=reason)
     if writer is not None:
         writer.transport.abort()  # closing would first flush to a broker that is frozen

@@ -3,8 +3,8 @@
 A new version of aiokafka is checked against this list. What is *not* here is as telling:
 `AIOKafkaProducer` and `AIOKafkaConsumer`. The producer hangs with a frozen broker and is poisoned
 by one refused batch; the consumer commits under whatever generation is current. So `appender.py`
-and `membership.py` speak the protocol themselves, on aiokafka's connections, record batches and
-group coordinator.
+and `membership.py` speak the protocol themselves, on aiokafka's connections, group coordinator and
+reader of record batches.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Group:
             if self._is_member:
                 well_at = loop.time()
             if loop.time() - well_at > self._joining_seconds:
-                # A client that lost every broker it knew does not find them again by itself.
+                # Whatever it is that keeps us out: a new member with new connections may pass.
                 return (
                     f"group {self._options.group} could not be joined for "
                     f"{self._joining_seconds:.0f} s; beginning anew"

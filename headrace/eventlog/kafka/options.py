@@ -52,7 +52,10 @@ class KafkaOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting_bytes: int = 64 * 1024 * 1024
     """Records handed over and not yet stored; beyond, appends are refused."""
     connect_seconds: float = 2.0
-    """One step of making a connection."""
+    """One step of making a connection; a question that any broker can answer has so much for
+    each of them, too."""
+    fetch_seconds: float = 10.0
+    """An answer with records: 16 MiB at most."""
     answer_seconds: float = 5.0
     """A question about ends, commits or the topic."""
     session_seconds: float = 6.0
