@@ -14,17 +14,10 @@ from typing import Final
 
 import psutil
 
-from benchmarks.programs import (
-    HEADRACE,
-    Measured,
-    Place,
-    free_port,
-    measure,
-    prepared_home,
-    running,
-)
+from benchmarks.programs import HEADRACE, Measured, Place, measure, prepared_home, running
 from benchmarks.report import Line, report
 from benchmarks.requests import batches, singles
+from tests.services.ports import free_port
 
 ROUNDS: Final = 3
 BATCH: Final = 1_000

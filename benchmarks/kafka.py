@@ -26,19 +26,12 @@ import msgspec
 import psutil
 
 from benchmarks.collector import BATCH, ROUNDS, median
-from benchmarks.programs import (
-    HEADRACE,
-    Measured,
-    Place,
-    free_port,
-    measure,
-    prepared_home,
-    running,
-)
+from benchmarks.programs import HEADRACE, Measured, Place, measure, prepared_home, running
 from benchmarks.report import Line, report
 from benchmarks.requests import batches, make_event, singles
 from headrace.runtime.credentials import read_credentials
 from tests.services.kafka import KafkaServer
+from tests.services.ports import free_port
 
 BATCH_CONNECTIONS: Final = 16
 SINGLE_CONNECTIONS: Final = (16, 64, 256)

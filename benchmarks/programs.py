@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,17 +29,11 @@ from headrace.runtime.settings import read_settings
 from headrace.runtime.version import headrace_version
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.port import Scope
+from tests.services.ports import free_port
 
 UNLIMITED: Final = 10_000_000
 """The highest limit a workspace may have: requests per minute no client here reaches."""
 HEADRACE: Final = str(Path(sys.executable).parent / "headrace")
-
-
-def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.services.missing import LEFT_OUT
 
 pytest_plugins = ["tests.services.kafka", "tests.services.postgres", "tests.services.redis"]
 """Here and not imported: a fixture imported twice is a server started twice."""
+
+
+# Started in the background by a script, a suite ignores SIGINT, and so would all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

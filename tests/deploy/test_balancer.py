@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from tests.deploy.tools import DEPLOY, find
-from tests.services.redis import free_port
+from tests.services.ports import free_port
 from tests.services.server import Server
 
 CONFIGURATION: Final = DEPLOY / "haproxy" / "haproxy.cfg"

@@ -26,7 +26,8 @@ from tests.eventlog.kafka_log import (
     made_anew,
     options_for,
 )
-from tests.services.kafka import CERTIFICATE, PASSWORD, USERNAME, KafkaServer, free_ports
+from tests.services.kafka import CERTIFICATE, PASSWORD, USERNAME, KafkaServer
+from tests.services.ports import free_ports
 
 
 async def stored(options: KafkaOptions) -> dict[int, list[Record]]:

@@ -16,7 +16,8 @@ from headrace.eventlog.kafka.client import Client
 from headrace.eventlog.kafka.driver import MetadataRequest, errors
 from headrace.eventlog.kafka.options import KafkaOptions
 from tests.eventlog.kafka_log import options_for
-from tests.services.kafka import KafkaServer, free_ports
+from tests.services.kafka import KafkaServer
+from tests.services.ports import free_ports
 
 
 @asynccontextmanager

@@ -22,7 +22,8 @@ from headrace.runtime.clock import SystemClock
 from headrace.schemas.errors import Unavailable
 from tests.eventlog.adapters import batch, owned
 from tests.eventlog.kafka_log import Tools, appending, made, options_for
-from tests.services.kafka import KafkaServer, free_ports
+from tests.services.kafka import KafkaServer
+from tests.services.ports import free_ports
 
 
 async def test_a_topic_is_made_once_by_whoever_comes_first(kafka: KafkaServer) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from headrace.runtime.preflight import MIN_FREE_BYTES, NotReady, check_machine
 from headrace.runtime.settings import Settings, read_settings
+from tests.services.ports import free_port
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -22,12 +23,6 @@ def taken() -> Iterator[int]:
         other.bind(("127.0.0.1", 0))
         other.listen()
         yield other.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def settings(home: Path, listen: str = "", store_listen: str = "") -> Settings:

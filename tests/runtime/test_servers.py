@@ -12,8 +12,9 @@ import httpx2
 import pytest
 
 from headrace.runtime.credentials import read_processor_login
-from tests.scenarios.node import HEADRACE, Node, free_port, post, until
+from tests.scenarios.node import HEADRACE, Node, post, until
 from tests.services.kafka import KafkaServer
+from tests.services.ports import free_port
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,17 +25,12 @@ from headrace.runtime.home import Home
 from headrace.runtime.node_state import NodeState, read_node_state
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.port import Workspace
+from tests.services.ports import free_port
 
 HEADRACE: Final = str(Path(sys.executable).parent / "headrace")
 PROCESSES: Final = ("store", "processor", "collector")
 PATIENCE_SECONDS: Final = 60.0
 READY: Final = "Headrace is ready"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:

@@ -16,7 +16,8 @@ from typing import Final
 import httpx2
 import psutil
 
-from tests.scenarios.node import HEADRACE, clean_environment, free_port
+from tests.scenarios.node import HEADRACE, clean_environment
+from tests.services.ports import free_port
 from tests.services.server import Server
 
 GRACE_SECONDS: Final = 30.0

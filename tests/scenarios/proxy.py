@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Self
 
-from tests.scenarios.node import free_port
+from tests.services.ports import free_port
 
 _CHUNK: Final = 65536
 

@@ -28,6 +28,7 @@ from typing import Final
 import pytest
 
 from tests.services.missing import leave_out
+from tests.services.ports import free_ports
 from tests.services.server import Server
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -159,18 +160,6 @@ class KafkaServer(Server):
 def new_cluster_id() -> str:
     """A random id without a dash at its beginning: it would be taken for an option."""
     return urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 @functools.cache

@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ import psycopg
 import pytest
 
 from tests.services.missing import leave_out
+from tests.services.ports import free_port
 from tests.services.server import Server
 
 USER: Final = "headrace"
@@ -51,7 +51,7 @@ class PostgresServer(Server):
         binaries = find_binaries()
         # Not pytest's folder: that is closed to the user the server runs as.
         root = Path(tempfile.mkdtemp(prefix="headrace-postgres-"))
-        server = cls(binaries, root, _free_port(), keeps=keeps)
+        server = cls(binaries, root, free_port(), keeps=keeps)
         server._initialise()
         if pem is not None:
             server._use_tls(pem)
@@ -185,9 +185,3 @@ def _as_its_user() -> list[str]:
         f"--regid={account.pw_gid}",
         "--clear-groups",
     ]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 
 from tests.services.missing import leave_out
+from tests.services.ports import free_port
 from tests.services.server import Server
 
 _PROGRAMS: Final = ("redis-server", "valkey-server")
@@ -87,10 +88,3 @@ def program() -> str:
     if found is None:
         leave_out("Redis", "install redis-server (Debian: apt-get install redis-server)")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -9,7 +9,8 @@ import pytest
 from headrace.collector.redis.address import RedisAddress, read_redis_url
 from headrace.collector.redis.report import inspect_redis
 from headrace.schemas.errors import HeadraceError
-from tests.services.redis import RedisServer, free_port
+from tests.services.ports import free_port
+from tests.services.redis import RedisServer
 
 
 async def test_a_good_server_has_no_problems(redis: RedisServer) -> None:
