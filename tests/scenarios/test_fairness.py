@@ -31,19 +31,19 @@ async def test_a_flood_at_most_doubles_another_workspace_s_delay(
     cluster = shared_cluster
     name = f"quiet-{chosen.randrange(1 << 48)}"
     workspace, key = await asyncio.to_thread(cluster.workspace, name)
-    for round_ in range(1, ROUNDS + 1):
+    found: list[tuple[float, float]] = []
+    for _ in range(ROUNDS):
         quiet = await measure(cluster, workspace.id, key)
         flood = loaded(cluster, chosen, keyed=0, unkeyed=4, batch=250, make=flooding)
         async with flood as (flooding_workspace, load):
             await load.until_more()
             flooded = await measure(cluster, workspace.id, key)
-        print(
-            f"99 % within {quiet:.2f} s, and {flooded:.2f} s beside {len(load.accepted):,} events"
-        )
+        found.append((quiet, flooded))
+        print(f"99 % in {quiet:.2f} s, and {flooded:.2f} s beside {len(load.accepted):,} events")
         await check(cluster, flooding_workspace, load)
         if flooded <= 2 * quiet + SLACK_SECONDS:
             return
-    raise AssertionError(f"not within twice the time and {SLACK_SECONDS} s in {round_} rounds")
+    raise AssertionError(f"seconds without and with the flood: {found}")
 
 
 def flooding(number: int) -> dict[str, object]:
