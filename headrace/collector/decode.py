@@ -117,6 +117,8 @@ _OFFSET: Final = re.compile(r" \(byte (\d+)\)$")
 # The decoder rounds a seventh digit, where we cut it off.
 _has_long_fraction: Final = re.compile(rb"[.](?<=:\d\d[.])\d{7}").search
 _OPENING_BRACE: Final = ord("{")
+_MOST_BYTES_A_CHARACTER: Final = 12
+"""In JSON: an escape for each half of a surrogate pair."""
 
 
 class Decoded(Struct, gc=False):
@@ -146,10 +148,17 @@ def read_batch(body: Body) -> Decoded:
 def read_event(body: Body) -> Decoded:
     """The one event that the body is. Raises `Refusal` when it is none."""
     body = _checked_text(body)
-    judged = _quickly(body) or judge(bytes(_within_depth(body, _decode_raw)))
+    judged = _quickly(body) or _explain(_whole(body))
     if isinstance(judged, BadEvent):
         raise refuse_event(judged)
     return Decoded([judged], range(1))
+
+
+def _whole(body: Body) -> Body:
+    """The body as one JSON value. Raises `Refusal`."""
+    raw = _within_depth(body, _decode_raw)
+    # A copy of 10 MiB would be the largest thing a request needs.
+    return body if memoryview(raw).nbytes == len(body) else bytes(raw)
 
 
 def _read_slowly(body: Body) -> Decoded:
@@ -233,13 +242,13 @@ def _quickly(element: Body) -> Event | None:
     return event if _are_good([event]) else None
 
 
-def _explain(element: bytes) -> Event | BadEvent:
+def _explain(element: Body) -> Event | BadEvent:
     """What is wrong with the element; nothing, if the decoder only did not know its time's form,
     or an earlier duplicate of a key was wrong."""
     try:
         loose = _decode_loose(element)
     except msgspec.ValidationError:
-        return reasons.not_an_object(element)
+        return reasons.not_an_object(bytes(element))
     sent = _Sent("", "")
     for field, longest in (
         ("event", MAX_EVENT_CHARACTERS),
@@ -273,6 +282,8 @@ def _text(field: str, raw: bytes, longest: int | None) -> str | BadEvent | None:
         return None
     if raw[:1] != b'"':
         return reasons.wrong_type(field, "a string", raw)
+    if longest is not None and len(raw) - 2 > _MOST_BYTES_A_CHARACTER * longest:
+        return reasons.far_too_long(field, raw, longest)
     text = _decode_text(raw)
     if longest is not None and not 0 < len(text) <= longest:
         return reasons.wrong_length(field, len(text), longest)

@@ -50,6 +50,17 @@ def wrong_length(field: str, length: int, longest: int) -> BadEvent:
     )
 
 
+def far_too_long(field: str, raw: bytes, longest: int) -> BadEvent:
+    """A string (in JSON) so long that it is not worth being decoded to be counted."""
+    if raw.isascii() and b"\\" not in raw:
+        return wrong_length(field, len(raw) - 2, longest)
+    return BadEvent(
+        Code.TOO_LONG,
+        field,
+        f"`{field}` has {len(raw) - 2:,} bytes; at most {longest} characters are taken",
+    )
+
+
 def missing_id() -> BadEvent:
     """Neither of the ids is there."""
     return BadEvent(

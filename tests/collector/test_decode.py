@@ -164,6 +164,29 @@ def test_cutting_depths_leaves_what_can_be_decoded() -> None:
     assert (decoded["c"][0], decoded["c"][2]) == (1, "]")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ('"%s"' % ("a" * 100_000), "`event` has 100,000 characters; at most 200 are taken"),
+        ('"%s"' % ("é" * 201), "`event` has 201 characters; at most 200 are taken"),
+        ('"%s"' % ("é" * 10_000), "`event` has 20,000 bytes; at most 200 characters are taken"),
+        ('"%s"' % ("\\ud83d\\ude00" * 200), None),
+    ],
+)
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_name_far_too_long_is_not_decoded_to_be_counted(
+    name: str, told: str | None, kind: type[bytes | bytearray]
+) -> None:
+    """The longest that is taken is twelve bytes a character."""
+    body = kind(f'{{"event":{name},"user_id":"u","timestamp":"2024-03-15T14:22:00Z"}}'.encode())
+    if told is None:
+        assert read_event(body).events
+        return
+    with pytest.raises(Refusal) as refused:
+        read_event(body)
+    assert refused.value.message == told
+
+
 @given(JSON)
 def test_depth_is_that_of_the_value(value: Any) -> None:
     """Counting brackets gives what walking the value gives."""
