@@ -10,6 +10,7 @@ from zlib import crc32
 
 import pytest
 
+from headrace.eventlog.kafka import link as link_module
 from headrace.eventlog.kafka.appender import KafkaAppender
 from headrace.eventlog.kafka.connection import Topic
 from headrace.eventlog.kafka.driver import errors
@@ -19,6 +20,7 @@ from headrace.eventlog.kafka.waiting import Lane, Outgoing
 from headrace.eventlog.port import Batch, NewRecord
 from headrace.runtime.clock import SystemClock
 from headrace.schemas.errors import Overloaded, Unavailable
+from tests.eventlog.adapters import append_when_possible
 
 Answers = Mapping[int, BaseException | None]
 Produce = Callable[[int, Mapping[int, Outgoing]], Awaitable[Answers]]
@@ -189,3 +191,14 @@ async def test_stopping_while_the_link_breaks_ends(turns: int) -> None:
             await appender.stop()
         with pytest.raises((Overloaded, Unavailable)):
             await waiting
+
+
+async def test_a_batch_that_cannot_be_made_is_told() -> None:
+    """Whatever goes wrong with it, nobody waits for ever, and the next one passes."""
+    options = options_of()
+    async with appending_on(ToldLink(options, 1, take), options) as appender:
+        with mock.patch.object(link_module, "encode", side_effect=MemoryError):
+            async with asyncio.timeout(5):
+                with pytest.raises(Overloaded):
+                    await appender.append(Batch([record_for(0, 1)]))
+        await append_when_possible(appender, Batch([record_for(0, 1)]))

@@ -24,7 +24,7 @@ def values(parts: list[Part]) -> list[bytes]:
 
 
 def send(lane: Lane, parts: list[Part], *, is_in_doubt: bool) -> Outgoing:
-    lane.outgoing = Outgoing(parts, b"", 0.0)
+    lane.outgoing = Outgoing(parts, 0.0)
     lane.outgoing.is_in_doubt = is_in_doubt
     return lane.outgoing
 

@@ -103,7 +103,9 @@ class Link:
         """Make the lane's next batch of these parts."""
         number = self._next_numbers[lane.partition]
         self._next_numbers[lane.partition] += sum(len(part.records) for part in parts)
-        payload = encode(
+        # First: whatever happens now, the parts are found there and their callers are told.
+        lane.outgoing = outgoing = Outgoing(parts, now)
+        outgoing.payload = encode(
             [(part.records, part.headers) for part in parts],
             (*self._producer, number % 2**31),
             timestamp_ms,
@@ -111,7 +113,6 @@ class Link:
         )
         for part in parts:
             part.records = ()  # they are in the payload now
-        lane.outgoing = Outgoing(parts, payload, now)
 
     async def send(self, node: int, lanes: Sequence[Lane]) -> Mapping[int, BaseException | None]:
         """Send the lanes' batches to their leader once: partition → an error, or None if stored.

@@ -98,9 +98,9 @@ class Outgoing:
 
     __slots__ = ("first_sent_at", "is_in_doubt", "parts", "payload")
 
-    def __init__(self, parts: Sequence[Part], payload: bytes, now: float) -> None:
+    def __init__(self, parts: Sequence[Part], now: float) -> None:
         self.parts = parts
-        self.payload = payload
+        self.payload = b""
         self.first_sent_at = now
         self.is_in_doubt = False
         """It was sent, and nobody knows what became of it."""
