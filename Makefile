@@ -61,6 +61,7 @@ lock:
 bench: setup-dev
 	@$(BIN)/python -m benchmarks.collector
 	@$(BIN)/python -m benchmarks.pipeline
+	@$(BIN)/python -m benchmarks.freshness
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.kafka
 

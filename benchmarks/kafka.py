@@ -20,16 +20,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-import clickhouse_connect
-import httpx2
 import msgspec
 import psutil
 
 from benchmarks.collector import BATCH, ROUNDS, median
+from benchmarks.freshness import Freshness, fresh_lines
 from benchmarks.programs import HEADRACE, Measured, Place, measure, prepared_home, running
 from benchmarks.report import Line, report
-from benchmarks.requests import batches, make_event, singles
-from headrace.runtime.credentials import read_credentials
+from benchmarks.requests import batches, singles
 from tests.services.kafka import KafkaServer
 from tests.services.ports import free_port
 
@@ -81,67 +79,6 @@ def collector(place: Place) -> Iterator[psutil.Process]:
         yield process
 
 
-class Freshness:
-    """Sends at a steady rate and asks the store for what has arrived."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._answered: dict[str, float] = {}
-        self._seen: dict[str, float] = {}
-
-    async def run(self) -> list[float]:
-        """Seconds from answer to row, of every event."""
-        looking = asyncio.create_task(asyncio.to_thread(self._look))
-        await self._send()
-        await looking
-        assert self._seen.keys() == self._answered.keys()
-        return sorted(self._seen[each] - at for each, at in self._answered.items())
-
-    async def _send(self) -> None:
-        url = f"http://127.0.0.1:{self._place.port}/v1/batch/events"
-        headers = {"Authorization": f"Bearer {self._place.key}"}
-        size, number = 20, 0
-        async with httpx2.AsyncClient(headers=headers, timeout=20) as client:
-            began = time.monotonic()
-            while number < RATE * FRESH_SECONDS:
-                body = {"events": [self._event(number + each) for each in range(size)]}
-                answer = await client.post(url, json=body)
-                now = time.monotonic()
-                self._answered.update(dict.fromkeys(answer.json()["event_ids"], now))
-                number += size
-                await asyncio.sleep(max(0.0, began + number / RATE - now))
-
-    def _event(self, number: int) -> dict[str, object]:
-        from random import Random
-
-        return make_event(number, Random(number)) | {"event": "fresh"}
-
-    def _look(self) -> None:
-        login = read_credentials(self._place.home).clickhouse
-        client = clickhouse_connect.get_client(
-            host="127.0.0.1",
-            port=self._place.store_port,
-            username=login.user,
-            password=login.password,
-            database=login.database,
-        )
-        deadline = time.monotonic() + FRESH_SECONDS + 30
-        while len(self._seen) < RATE * FRESH_SECONDS and time.monotonic() < deadline:
-            rows = client.query(
-                "SELECT event_id FROM events_rows WHERE event = 'fresh' "
-                "AND received_at > now() - INTERVAL 10 SECOND"
-            ).result_rows
-            now = time.monotonic()
-            for (event_id,) in rows:
-                self._seen.setdefault(event_id, now)
-            time.sleep(0.02)
-        (counted,) = client.query(
-            "SELECT count(), uniqExact(event_id) FROM events_rows WHERE event = 'fresh'"
-        ).result_rows
-        assert tuple(counted) == (RATE * FRESH_SECONDS,) * 2, counted
-        client.close()
-
-
 def freshness(place: Place) -> list[float]:
     """From the answer to the row, with the whole node on this machine."""
     url = f"http://127.0.0.1:{place.port}/readyz"
@@ -154,7 +91,7 @@ def freshness(place: Place) -> list[float]:
         ):
             stack.enter_context(running([HEADRACE, command], place.environment, url=where))
         time.sleep(10)  # the group has settled
-        return asyncio.run(Freshness(place).run())
+        return asyncio.run(Freshness(place, RATE, FRESH_SECONDS).run())
 
 
 def main() -> None:
@@ -171,7 +108,8 @@ def main() -> None:
             found = drive(process, place.port, place.key, seconds)
         _prepare(place, "headrace.fresh")
         fresh = freshness(place)
-    report("kafka", [*_collector_lines(found, bare), *_fresh_lines(fresh)])
+    what = f"answer to row at {RATE:,} events/s, two processors"
+    report("kafka", [*_collector_lines(found, bare), *fresh_lines(what, fresh, "< 2,000")])
 
 
 def _prepare(place: Place, topic: str = "headrace.events") -> None:
@@ -222,14 +160,6 @@ def _collector_lines(found: Rounds, bare: Rounds) -> list[Line]:
             Line(f"{what}: p50", median(rounds, lambda m: m.load.p50) * 1e3, "ms"),
         ]
     return lines
-
-
-def _fresh_lines(fresh: list[float]) -> list[Line]:
-    what = f"answer to row at {RATE:,} events/s, two processors"
-    return [
-        Line(f"{what}: p50", fresh[len(fresh) // 2] * 1e3, "ms"),
-        Line(f"{what}: p99", fresh[int(len(fresh) * 0.99)] * 1e3, "ms", goal="< 2,000"),
-    ]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,155 @@
+"""How soon an event is a row: from the collector's answer to the first query that shows it.
+
+`python -m benchmarks.freshness [events per second] [seconds]`: a whole node (`headrace up`) takes
+events at a steady rate, in batches of a tenth of a second. One of every so many is looked for by
+asking the store again and again, the same number a second at any rate, so that asking costs the
+same. What is measured includes the asking: half of the time between two questions on average. At
+the end every accepted event must be in the table once. `benchmarks/kafka.py` uses the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from random import Random
+from typing import Final
+
+import clickhouse_connect
+import httpx2
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from benchmarks.programs import HEADRACE, Place, prepared_home, running
+from benchmarks.report import Line, report
+from benchmarks.requests import make_event
+from headrace.runtime.credentials import read_credentials
+
+RATE: Final = 10_000
+SECONDS: Final = 20
+WATCHED: Final = 500
+"""Events a second that are looked for."""
+_BATCHES: Final = 10
+"""Requests a second."""
+_PATIENCE_SECONDS: Final = 60
+_NAME: Final = "fresh"
+
+
+class Freshness:
+    """Sends at a steady rate and asks the store for what has arrived."""
+
+    def __init__(self, place: Place, rate: int, seconds: int) -> None:
+        self._place = place
+        self._rate = rate
+        self._total = rate * seconds
+        self._step = max(1, rate // WATCHED)
+        self._chance = Random(9)
+        self._answered: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
+        self._is_sent = False
+
+    async def run(self) -> list[float]:
+        """Seconds from answer to row of every event that was watched, shortest first."""
+        looking = asyncio.create_task(asyncio.to_thread(self._look))
+        await self._send()
+        self._is_sent = True
+        await looking
+        assert self._seen.keys() == self._answered.keys(), "some were not found in time"
+        return sorted(self._seen[each] - at for each, at in self._answered.items())
+
+    async def _send(self) -> None:
+        url = f"http://127.0.0.1:{self._place.port}/v1/batch/events"
+        headers = {"Authorization": f"Bearer {self._place.key}"}
+        size, number = self._rate // _BATCHES, 0
+        async with httpx2.AsyncClient(headers=headers, timeout=20) as client:
+            began = time.monotonic()
+            while number < self._total:
+                body = {"events": [self._event(number + each) for each in range(size)]}
+                answer = await client.post(url, json=body)
+                now = time.monotonic()
+                assert answer.status_code == 200, answer.text
+                watched = answer.json()["event_ids"][:: self._step]
+                self._answered.update(dict.fromkeys(watched, now))
+                number += size
+                await asyncio.sleep(max(0.0, began + number / self._rate - now))
+
+    def _event(self, number: int) -> dict[str, object]:
+        event = make_event(number, self._chance)
+        is_watched = number % (self._rate // _BATCHES) % self._step == 0
+        return event | {"event": _NAME} if is_watched else event
+
+    def _look(self) -> None:
+        client = operator(self._place)
+        deadline = None
+        while not (self._is_sent and len(self._seen) >= len(self._answered)):
+            if self._is_sent and deadline is None:
+                deadline = time.monotonic() + _PATIENCE_SECONDS
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            rows = client.query(
+                f"SELECT event_id FROM events_rows WHERE event = '{_NAME}' "
+                "AND received_at > now() - INTERVAL 10 SECOND"
+            ).result_rows
+            now = time.monotonic()
+            for (event_id,) in rows:
+                self._seen.setdefault(event_id, now)
+            time.sleep(0.02)
+        self._count(client, deadline or time.monotonic() + _PATIENCE_SECONDS)
+        client.close()
+
+    def _count(self, client: Client, deadline: float) -> None:
+        counted: list[int] = [0]
+        while counted[0] < self._total and time.monotonic() < deadline:
+            sql = "SELECT count(), uniqExact(event_id) FROM events_rows"
+            counted = list(client.query(sql).result_rows[0])
+        assert counted == [self._total] * 2, counted
+
+
+def operator(place: Place) -> Client:
+    """A connection that reads everything; waits for the store and its tables."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            client = _connect(place)
+            client.query("SELECT 1 FROM events_rows LIMIT 1")
+        except ClickHouseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return client
+
+
+def _connect(place: Place) -> Client:
+    login = read_credentials(place.home).clickhouse
+    return clickhouse_connect.get_client(
+        host="127.0.0.1",
+        port=place.store_port,
+        username=login.user,
+        password=login.password,
+        database=login.database,
+    )
+
+
+def fresh_lines(what: str, fresh: list[float], goal: str) -> list[Line]:
+    """Median and 99th percentile."""
+    return [
+        Line(f"{what}: p50", fresh[len(fresh) // 2] * 1e3, "ms"),
+        Line(f"{what}: p99", fresh[int(len(fresh) * 0.99)] * 1e3, "ms", goal=goal),
+    ]
+
+
+def main() -> None:
+    """Measure and report."""
+    rate = int(sys.argv[1]) if len(sys.argv) > 1 else RATE
+    seconds = int(sys.argv[2]) if len(sys.argv) > 2 else SECONDS
+    with prepared_home() as place:
+        url = f"http://127.0.0.1:{place.port}/readyz"
+        with running([HEADRACE, "up"], place.environment, url=url):
+            operator(place).close()
+            fresh = asyncio.run(Freshness(place, rate, seconds).run())
+    report("freshness", fresh_lines(f"answer to row at {rate:,} events/s", fresh, "< 300"))
+
+
+if __name__ == "__main__":
+    main()
