@@ -74,8 +74,24 @@ class Server(ABC):
         self._wait()
 
     def freeze(self) -> None:
-        """`SIGSTOP`: it is there, takes connections, and says nothing."""
+        """`SIGSTOP`: it is there, takes connections, and says nothing.
+
+        Returns when every thread of it stands still: on a busy machine some answer for a while.
+        """
         self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._stands_still():
+            assert time.monotonic() < deadline, "it does not stop"
+            time.sleep(0.01)
+
+    def _stands_still(self) -> bool:
+        if self.process is None or not Path("/proc/self/task").exists():
+            return True
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        try:
+            return all(each.read_text().rpartition(")")[2].split()[0] in "TZX" for each in threads)
+        except OSError:  # a thread that has just ended
+            return False
 
     def thaw(self) -> None:
         """`SIGCONT`."""
