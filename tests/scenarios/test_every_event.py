@@ -134,11 +134,12 @@ def test_strange_events_end_in_a_table_and_their_neighbours_are_stored(
     body = b'{"events":[' + b",".join(each for one in middle for each in (one, good)) + b"]}"
     ids = accepted_ids(sender.post("/v1/batch/events", content=body))
     assert len(ids) == 2 * len(STRANGE)
-    stored = until(
-        lambda: len(rows := raw_by_id(shared_node, "events", ids)) >= len(STRANGE) and rows,
-        "the good ones are stored",
-    )
-    rejected = raw_by_id(shared_node, "rejected_events", ids)
+
+    def found() -> list[dict[str, str]] | None:
+        tables = [raw_by_id(shared_node, name, ids) for name in ("events", "rejected_events")]
+        return tables if sum(map(len, tables)) >= len(ids) else None
+
+    stored, rejected = until(found, "each is in a table")
     assert not stored.keys() & rejected.keys()
     for event_id in ids[1::2]:
         assert stored[event_id] == '{"good":true}'
