@@ -15,15 +15,12 @@ import time
 from random import Random
 from typing import Final
 
-import clickhouse_connect
 import httpx2
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from benchmarks.programs import HEADRACE, Place, prepared_home, running
+from benchmarks.programs import HEADRACE, Place, operator, prepared_home, running
 from benchmarks.report import Line, report
 from benchmarks.requests import make_event
-from headrace.runtime.credentials import read_credentials
 
 RATE: Final = 10_000
 SECONDS: Final = 20
@@ -103,32 +100,6 @@ class Freshness:
             sql = "SELECT count(), uniqExact(event_id) FROM events_rows"
             counted = list(client.query(sql).result_rows[0])
         assert counted == [self._total] * 2, counted
-
-
-def operator(place: Place) -> Client:
-    """A connection that reads everything; waits for the store and its tables."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            client = _connect(place)
-            client.query("SELECT 1 FROM events_rows LIMIT 1")
-        except ClickHouseError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return client
-
-
-def _connect(place: Place) -> Client:
-    login = read_credentials(place.home).clickhouse
-    return clickhouse_connect.get_client(
-        host="127.0.0.1",
-        port=place.store_port,
-        username=login.user,
-        password=login.password,
-        database=login.database,
-    )
 
 
 def fresh_lines(what: str, fresh: list[float], goal: str) -> list[Line]:

@@ -14,16 +14,14 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-import clickhouse_connect
 import msgspec
 import psutil
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError
 
-from benchmarks.programs import HEADRACE, Place, cpu_seconds, prepared_home, running
+from benchmarks.programs import HEADRACE, Place, cpu_seconds, operator, prepared_home, running
 from benchmarks.report import Line, report
 from benchmarks.requests import batches
-from headrace.runtime.credentials import read_credentials, read_processor_login
+from headrace.runtime.credentials import read_processor_login
 from headrace.runtime.setting_table import SETTINGS
 from headrace.store.columns import event_columns
 from headrace.store.connection import Connection
@@ -59,31 +57,6 @@ def _expect_ok(answer: bytes, connection: object) -> None:
     length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
     while len(body) < length:
         body += connection.recv(1 << 20)
-
-
-def operator(place: Place) -> Client:
-    """Reads everything; waits for the tables to be made."""
-    for _ in range(200):
-        try:
-            client = _client(place)
-            _count(client)
-        except DatabaseError:
-            time.sleep(0.05)
-        else:
-            return client
-    raise SystemExit("the store's tables were not made in ten seconds")
-
-
-def _client(place: Place) -> Client:
-    login = read_credentials(place.home).clickhouse
-    return clickhouse_connect.get_client(
-        host="127.0.0.1",
-        port=place.store_port,
-        username=login.user,
-        password=login.password,
-        database=login.database,
-        autogenerate_session_id=False,
-    )
 
 
 class Drained(msgspec.Struct, frozen=True):

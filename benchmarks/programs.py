@@ -18,11 +18,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import clickhouse_connect
 import msgspec
 import psutil
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from benchmarks.load import Load
 from headrace.runtime.clock import SystemClock
+from headrace.runtime.credentials import read_credentials
 from headrace.runtime.first_start import complete_home
 from headrace.runtime.home import Home, open_home
 from headrace.runtime.settings import read_settings
@@ -71,6 +75,29 @@ def prepared_home(**settings: str) -> Iterator[Place]:
         yield Place(home, environment, port, store_port, key)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def operator(place: Place, seconds: float = 60) -> Client:
+    """A connection that reads everything; waits for the store and its tables."""
+    login = read_credentials(place.home).clickhouse
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            client = clickhouse_connect.get_client(
+                host="127.0.0.1",
+                port=place.store_port,
+                username=login.user,
+                password=login.password,
+                database=login.database,
+                autogenerate_session_id=False,
+            )
+            client.query("SELECT 1 FROM events_rows LIMIT 1")
+        except ClickHouseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return client
 
 
 @contextlib.contextmanager
