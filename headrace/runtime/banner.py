@@ -33,19 +33,21 @@ class Banner(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
 
     def print(self) -> None:
+        """In one write: who reads along sees the whole of it or nothing."""
         from rich.console import Console
         from rich.markup import escape
 
         console = Console(highlight=False, soft_wrap=True)
-        title = f"Headrace is ready ({self.seconds:.1f} s)"
-        console.print(f"\n[bold green]{title}[/]\n", markup=True)
-        for name, value in self.places():
-            console.print(f"  [dim]{name:<10}[/] {escape(value)}")
-        console.print("\n[bold]Send an event:[/]\n")
-        sys.stdout.write(self.curl() + "\n")
-        console.print("\n[bold]See it in ClickHouse:[/]\n")
-        sys.stdout.write("\n".join(self.queries()) + "\n\n")
-        console.print("[dim]Ctrl-C ends the node; nothing is lost.[/]\n")
+        with console.capture() as captured:
+            console.print(f"\n[bold green]Headrace is ready ({self.seconds:.1f} s)[/]\n")
+            for name, value in self.places():
+                console.print(f"  [dim]{name:<10}[/] {escape(value)}")
+            console.print("\n[bold]Send an event:[/]\n")
+            console.out(self.curl())
+            console.print("\n[bold]See it in ClickHouse:[/]\n")
+            console.out("\n".join(self.queries()) + "\n")
+            console.print("[dim]Ctrl-C ends the node; nothing is lost.[/]\n")
+        sys.stdout.write(captured.get())
         sys.stdout.flush()
 
     def places(self) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,3 +48,15 @@ def test_the_embedded_stores_operator_is_printed(
     """Made by the first start for this machine, it is there to be pasted."""
     banner_of(tmp_path).print()
     assert "curl -u me:made-elsewhere" in capsys.readouterr().out
+
+
+def test_it_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that waits for "is ready" finds what it may paste, too."""
+    written: list[str] = []
+    monkeypatch.setattr(sys.stdout, "write", written.append)
+    banner = banner_of(tmp_path)
+    banner.print()
+    (text,) = filter(None, written)
+    assert "is ready" in text
+    assert banner.curl() in text
+    assert banner.query_by_curl() in text
