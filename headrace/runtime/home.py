@@ -92,6 +92,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "logs" / "headrace.log"
 
     @property
+    def query_history(self) -> Path:
+        """What was typed at the prompt of `headrace query`."""
+        return self.root / "query_history"
+
+    @property
     def node_state(self) -> Path:
         return self.root / "run" / "node.json"
 

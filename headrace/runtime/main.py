@@ -37,7 +37,7 @@ COMMANDS: Final = (
     ("processor", "processor:processor", "Run the processor alone.", PROCESSES),
     ("send", "send:send", "Send events from NDJSON.", EVENTS),
     ("sample", "sample:sample", "Write made-up events as NDJSON.", EVENTS),
-    ("query", "query:query", "Run a query and print its result.", EVENTS),
+    ("query", "query:query", "Run a query, or ask for them at a prompt.", EVENTS),
     ("ledger", "ledger:ledger", "Is every record there once? Names those that are not.", EVENTS),
     ("rejected", "rejected:app", "Rejected events: list, send through again.", EVENTS),
     ("identities", "identities:app", "Who is whom: show, unlink, link.", EVENTS),

@@ -97,6 +97,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return not self.database
 
 
+def read_pager(environment: Mapping[str, str] | None = None) -> str | None:
+    """`$PAGER`: what the person at the terminal reads long texts with; None if it is not set."""
+    return (os.environ if environment is None else environment).get("PAGER")
+
+
 def read_settings(
     environment: Mapping[str, str] | None = None, **options: str | Path | None
 ) -> Settings:

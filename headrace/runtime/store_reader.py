@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import httpx2
 import msgspec
 
+from headrace.runtime.commands.output import printable
 from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.reach import is_local, store_out_of_reach
 from headrace.runtime.sending.source import split_lines
@@ -28,10 +29,13 @@ class QueryFailed(HeadraceError):
 
 
 class StoreReader:
-    """One login; a context manager."""
+    """One login; a context manager. With a `session` what `SET` changes lasts."""
 
-    def __init__(self, login: StoreLogin, *, timeout_seconds: float | None = None) -> None:
+    def __init__(
+        self, login: StoreLogin, *, timeout_seconds: float | None = None, session: str = ""
+    ) -> None:
         self._login = login
+        self._session = {"session_id": session, "session_timeout": "3600"} if session else {}
         self._client = httpx2.Client(
             auth=httpx2.BasicAuth(login.user, login.password),
             # The store bounds a query's time, so that nothing need be said here.
@@ -48,20 +52,27 @@ class StoreReader:
 
     @contextmanager
     def stream(
-        self, sql: str, default_format: str, parameters: Mapping[str, str] | None = None
+        self,
+        sql: str,
+        default_format: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        query_id: str = "",
     ) -> Iterator[httpx2.Response]:
         """The open answer to a query, in `default_format` unless the SQL names another.
 
         Raises `QueryFailed`, or `HeadraceError` where the store cannot be reached.
         """
         options = {"database": self._login.database, "default_format": default_format}
+        options |= self._session | ({"query_id": query_id} if query_id else {})
         options |= {f"param_{name}": _escaped(value) for name, value in (parameters or {}).items()}
         try:
             with self._client.stream(
                 "POST", self._login.url, params=options, content=sql.encode()
             ) as response:
                 if not response.is_success:
-                    raise QueryFailed(response.read().decode(errors="replace").strip())
+                    said = response.read().decode(errors="replace").strip()
+                    raise QueryFailed(printable(said))  # it may quote what an event held
                 yield response
         except httpx2.TransportError as error:
             raise store_out_of_reach(self._login.url, error) from error

@@ -1,4 +1,4 @@
-"""`headrace query`: tables for people, bytes for programs, the store's own sentences."""
+"""`headrace query`: tables and charts for people, bytes for programs, the store's own sentences."""
 
 from __future__ import annotations
 
@@ -135,3 +135,58 @@ def test_without_a_node_the_sentence_says_what_to_do(tmp_path: Path) -> None:
     """There is nobody to ask before the first start."""
     with pytest.raises(HeadraceError, match="headrace up"):
         query("SELECT 1", home=tmp_path / "none")
+
+
+def test_the_command_draws_what_the_store_answers(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a terminal it is 80 cells wide."""
+    query(
+        "SELECT concat('row ', toString(number)), number FROM numbers(3)"
+        " UNION ALL SELECT 'z\\x1b[2J\\n', NULL",
+        chart=True,
+        home=home,
+    )
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        "row 0     0",
+        "row 1     1 " + "█" * 34,
+        "row 2     2 " + "█" * 68,
+        "z\\x1b[2J",
+    ]
+    assert printed.err.startswith("4 rows in ")
+
+
+@pytest.mark.parametrize(
+    ("sql", "options", "message"),
+    [
+        ("SELECT number FROM numbers(201)", {}, "up to 200 rows; this result has more"),
+        ("SELECT 'a', 'b'", {}, "needs one column of numbers"),
+        ("SELECT 1 FORMAT CSV", {}, "leave out the FORMAT"),
+        ("SELECT 1", {"format": "CSV"}, "--format and --chart were both given"),
+    ],
+)
+def test_the_command_says_what_a_chart_needs(
+    home: Path, sql: str, options: dict[str, Any], message: str
+) -> None:
+    """Nothing half is drawn."""
+    with pytest.raises(HeadraceError, match=message):
+        query(sql, chart=True, home=home, **options)
+
+
+def test_two_hundred_rows_are_drawn(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The most that may be."""
+    query("SELECT number FROM numbers(200)", chart=True, home=home)
+    assert "to 199 (200)" in capsys.readouterr().out
+
+
+def test_without_a_query_and_a_terminal_it_says_what_to_give(home: Path) -> None:
+    """Nobody could type at the prompt."""
+    with pytest.raises(HeadraceError, match="give a query, or `-` for standard input"):
+        query(home=home)
+
+
+def test_an_error_cannot_steer_the_terminal_either(home: Path) -> None:
+    """The store's sentence may quote what an event held."""
+    with pytest.raises(HeadraceError, match=r"'\\x1b\]0;title\\x07'"):
+        query("SELECT toUInt8(concat('\\x1b]0;title', '\\x07'))", home=home)

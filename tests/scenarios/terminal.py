@@ -8,6 +8,7 @@ import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator, Mapping
 
@@ -61,9 +62,12 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def on_terminal(environment: Mapping[str, str], *command: str) -> Iterator[Terminal]:
-    """Run a command with a terminal; it is gone when the block ends."""
+def on_terminal(
+    environment: Mapping[str, str], *command: str, size: tuple[int, int] = (0, 0)
+) -> Iterator[Terminal]:
+    """Run a command with a terminal of so many lines and columns, gone when the block ends."""
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, size)
     name = os.ttyname(slave)
     process = subprocess.Popen(
         [sys.executable, "-c", _LAUNCH, name, *command],

@@ -1,58 +1,67 @@
-"""`headrace query`: a query's result as a table, or as the bytes of any ClickHouse format."""
+"""`headrace query`: a statement's result as a table, a chart or bytes; without one, a prompt."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
-import httpx2
 import msgspec
 from cyclopts import Parameter
-from rich.table import Table
-from rich.text import Text
 
 from headrace.runtime import reach
-from headrace.runtime.commands.output import console, printable, say
 from headrace.runtime.credentials import StoreLogin
+from headrace.runtime.home import Home
 from headrace.runtime.options import HomeOption
-from headrace.runtime.store_reader import StoreReader, lines_of
+from headrace.runtime.querying.paging import pager_command
+from headrace.runtime.querying.showing import Showing, show
+from headrace.runtime.settings import read_pager
+from headrace.runtime.store_reader import StoreReader
 from headrace.schemas.errors import HeadraceError
-
-_TABLE_FORMAT: Final = "JSONCompactStringsEachRowWithNamesAndTypes"
-_FORMAT_HEADER: Final = "X-ClickHouse-Format"
-_NUMBERS: Final = ("Int", "UInt", "Float", "Decimal", "Nullable(Int", "Nullable(UInt")
-_MAX_CELL_CHARACTERS: Final = 2_000
 
 
 def query(
     sql: Annotated[
-        str, Parameter(help="One query; `-`: from standard input.", allow_leading_hyphen=True)
-    ],
+        str | None,
+        Parameter(
+            help="One query; `-`: from standard input; none: a prompt.", allow_leading_hyphen=True
+        ),
+    ] = None,
     /,
     *,
     format: Annotated[  # noqa: A002 - the option's name
         str | None, Parameter(help="Any ClickHouse format, as bytes: CSV, JSONEachRow, Parquet …")
     ] = None,
+    chart: Annotated[
+        bool, Parameter(negative="", help="Draw up to 200 rows: a label or time, and a number.")
+    ] = False,
     max_rows: Annotated[int, Parameter(help="Rows of the table.")] = 1_000,
+    pager: Annotated[
+        bool, Parameter(help="On a terminal, long results go through $PAGER, else less.")
+    ] = True,
     user: Annotated[str | None, Parameter(help="A user of the store.  [the operator]")] = None,
     password_file: Annotated[Path | None, Parameter(help="The user's password.")] = None,
     database: Annotated[str | None, Parameter(help="The database of plain table names.")] = None,
     url: Annotated[str | None, Parameter(help="The store.  [HOME's]")] = None,
     home: HomeOption = None,
 ) -> None:
-    """Run a query as HOME's operator, or as another user, and print its result."""
+    """Run a query as HOME's operator, or as another user, and print its result.
+
+    Without a query, at a terminal, it asks for them: Tab completes tables and columns.
+    """
+    if format and chart:
+        raise HeadraceError("--format and --chart were both given; give one of them")
+    how = Showing(format, max_rows, chart, pager_command(read_pager()) if pager else ())
+    if sql is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise HeadraceError("give a query, or `-` for standard input; a prompt needs a terminal")
     login = _login(home, url=url, user=user, password_file=password_file, database=database)
-    text = sys.stdin.read() if sql == "-" else sql
-    started = time.perf_counter()
-    with StoreReader(login) as store, store.stream(text, format or _TABLE_FORMAT) as answer:
-        if format or answer.headers.get(_FORMAT_HEADER, _TABLE_FORMAT) != _TABLE_FORMAT:
-            _copy(answer)
-        else:
-            _print_rows(answer, max_rows, started)
+    if sql is None:
+        from headrace.runtime.querying.prompt import Prompt  # a quarter of a second to import
+
+        Prompt(login, how, Home(reach.settings_for(home).home).query_history).run()
+        return
+    with StoreReader(login) as store:
+        show(store, sys.stdin.read() if sql == "-" else sql, how)
 
 
 def _login(
@@ -74,41 +83,3 @@ def _login(
         )
     where = url or reach.operator_login(reach.settings_for(home)).url
     return StoreLogin(where, database or "", user, reach.read_secret(password_file))
-
-
-def _copy(answer: httpx2.Response) -> None:
-    for chunk in answer.iter_bytes():
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
-
-
-def _print_rows(answer: httpx2.Response, max_rows: int, started: float) -> None:
-    lines = lines_of(answer)
-    names = _next_row(lines)
-    if names is None:  # a statement without a result
-        say("Done.")
-        return
-    table = Table(header_style="bold", show_lines=False)
-    for name, kind in zip(names, _next_row(lines) or [], strict=False):
-        right = kind.startswith(_NUMBERS)
-        table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
-    shown = 0
-    for line in islice(lines, max_rows):
-        table.add_row(*(Text(_cell(value)) for value in msgspec.json.decode(line, type=list[str])))
-        shown += 1
-    more = sum(1 for _ in lines)
-    console().print(table)
-    seconds = time.perf_counter() - started
-    if more:
-        say(f"The first {shown:,} of {shown + more:,} rows; --max-rows or --format shows the rest.")
-    say(f"{shown + more:,} row{'' if shown + more == 1 else 's'} in {seconds:.3f} s")
-
-
-def _next_row(lines: Iterator[bytes]) -> list[str] | None:
-    line = next(lines, None)
-    return None if line is None else msgspec.json.decode(line, type=list[str])
-
-
-def _cell(value: str) -> str:
-    text = printable(value[:_MAX_CELL_CHARACTERS])
-    return text if len(value) <= _MAX_CELL_CHARACTERS else f"{text}…"
