@@ -7,8 +7,9 @@ processor's writes have a client of their own (`headrace.store.clickhouse`).
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 import httpx2
@@ -22,6 +23,7 @@ from headrace.schemas.errors import HeadraceError
 
 T = TypeVar("T")
 _ROWS_FORMAT: Final = "JSONEachRow"
+_KILL_SECONDS: Final = 5.0
 
 
 class QueryFailed(HeadraceError):
@@ -56,15 +58,15 @@ class StoreReader:
         sql: str,
         default_format: str,
         parameters: Mapping[str, str] | None = None,
-        *,
-        query_id: str = "",
     ) -> Iterator[httpx2.Response]:
         """The open answer to a query, in `default_format` unless the SQL names another.
 
-        Raises `QueryFailed`, or `HeadraceError` where the store cannot be reached.
+        Ctrl-C within it ends the query at the store, too. Raises `QueryFailed`, or
+        `HeadraceError` where the store cannot be reached.
         """
+        query_id = uuid.uuid4().hex
         options = {"database": self._login.database, "default_format": default_format}
-        options |= self._session | ({"query_id": query_id} if query_id else {})
+        options |= self._session | {"query_id": query_id}
         options |= {f"param_{name}": _escaped(value) for name, value in (parameters or {}).items()}
         try:
             with self._client.stream(
@@ -76,6 +78,16 @@ class StoreReader:
                 yield response
         except httpx2.TransportError as error:
             raise store_out_of_reach(self._login.url, error) from error
+        except KeyboardInterrupt:
+            self._kill(query_id)
+            raise
+
+    def _kill(self, query_id: str) -> None:
+        """The embedded store ends what nobody listens to, and refuses this; a server has to be
+        told."""
+        kill = f"KILL QUERY WHERE query_id = '{query_id}' ASYNC"
+        with suppress(httpx2.TransportError):
+            self._client.post(self._login.url, content=kill, timeout=_KILL_SECONDS)
 
     def rows(self, sql: str, shape: type[T], **parameters: str) -> list[T]:
         """All rows of a query, each decoded into `shape` by column name."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from headrace.runtime.commands.query import query
+from headrace.runtime.credentials import StoreLogin
+from headrace.runtime.store_reader import StoreReader
 from headrace.schemas.errors import HeadraceError
 from tests.runtime.homes import make_home, point_home_at
 from tests.store.server_fixture import OPERATOR, PASSWORD, PROCESSOR, StoreServer
@@ -190,3 +195,37 @@ def test_an_error_cannot_steer_the_terminal_either(home: Path) -> None:
     """The store's sentence may quote what an event held."""
     with pytest.raises(HeadraceError, match=r"'\\x1b\]0;title\\x07'"):
         query("SELECT toUInt8(concat('\\x1b]0;title', '\\x07'))", home=home)
+
+
+def test_ctrl_c_tells_a_server_to_end_the_query() -> None:
+    """A ClickHouse server goes on working for who hung up; this stands in for one."""
+    asked: list[tuple[str, str]] = []
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            asked.append((parse_qs(urlsplit(self.path).query).get("query_id", [""])[0], body))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"1\n")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        login = StoreLogin(f"http://127.0.0.1:{server.server_port}", "", "somebody", "secret")
+        with (
+            StoreReader(login) as store,
+            pytest.raises(KeyboardInterrupt),
+            store.stream("SELECT 1", "CSV"),
+        ):
+            raise KeyboardInterrupt
+        server.shutdown()
+        thread.join()
+    [(query_id, sql), (_, kill)] = asked
+    assert sql == "SELECT 1"
+    assert query_id
+    assert kill == f"KILL QUERY WHERE query_id = '{query_id}' ASYNC"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -225,6 +226,19 @@ def test_a_pager_that_is_not_there_is_done_without(home: Path) -> None:
         assert terminal.end() == 0
         terminal.until_shown("100 rows in ")
     assert terminal.shown.count("row") >= 100
+
+
+@pytest.mark.skipif(shutil.which("less") is None, reason="less is not installed")
+def test_less_is_the_pager_where_none_is_named(home: Path) -> None:
+    """It shows a screen and waits for keys."""
+    variables = environment(home)
+    del variables["PAGER"]
+    sql = "SELECT 'row', number FROM system.numbers FORMAT CSV"
+    with on_terminal(variables, HEADRACE, "query", sql, size=(30, 100)) as terminal:
+        terminal.until_shown(":")
+        press(terminal, " ")
+        terminal.until_shown('"row",50')
+        leave(terminal, "q")
 
 
 def test_history_without_a_home_is_kept_in_memory(tmp_path: Path) -> None:

@@ -42,12 +42,13 @@ _HELP: Final = r"""Statements end with a semicolon and may take several lines.
   \d          the tables;  \d events  the columns of one
   \chart      draws results as charts, or as tables again
   \q          leaves, as do exit, quit and Ctrl-D"""
+_WHERE: Final = "SELECT version() AS version, currentDatabase() AS database"
 _USE: Final = re.compile(r"USE\s+(?:`([^`]+)`|(\w+))", re.IGNORECASE)
 _SESSION_IS_LOCKED: Final = "Code: 373."
 _PATIENCE_SECONDS: Final = 5.0
 
 
-class _Version(msgspec.Struct):
+class _Where(msgspec.Struct):
     version: str
     database: str
 
@@ -71,9 +72,7 @@ class Prompt:
     def run(self) -> None:
         """Until somebody leaves. Raises `HeadraceError` if the store cannot be asked at all."""
         with self._store() as store:
-            [found] = store.rows(
-                "SELECT version() AS version, currentDatabase() AS database", _Version
-            )
+            [found] = store.rows(_WHERE, _Where)
             self._names = read_names(store)
         say(
             f"ClickHouse {found.version} at {self._login.url}, {self._login.user} in "
@@ -127,41 +126,23 @@ class Prompt:
         if used := _USE.fullmatch(statement):
             self._use(used[1] or used[2])
             return
-        query_id = uuid.uuid4().hex
-        try:
-            self._show(statement, query_id)
-        except KeyboardInterrupt:
-            self._kill(query_id)
-            raise
-
-    def _show(self, statement: str, query_id: str) -> None:
-        """The session may still be busy for a moment with a statement that was cancelled."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
                 with self._store() as store:
-                    show(store, statement, self._how, query_id=query_id)
+                    show(store, statement, self._how)
                 return
             except QueryFailed as error:
+                # The session is busy for a moment with a statement that was cancelled.
                 if not str(error).startswith(_SESSION_IS_LOCKED) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
-
-    def _kill(self, query_id: str) -> None:
-        """The embedded store ends what nobody listens to; a server has to be told."""
-        kill = f"KILL QUERY WHERE query_id = '{query_id}' ASYNC"
-        with (
-            contextlib.suppress(HeadraceError),
-            StoreReader(self._login, timeout_seconds=_PATIENCE_SECONDS) as store,
-            store.stream(kill, "JSONEachRow"),
-        ):
-            pass
 
     def _use(self, database: str) -> None:
         """Kept here and sent with each statement, so that it outlives the store's session."""
         login = msgspec.structs.replace(self._login, database=database)
         with StoreReader(login) as store:
-            store.rows("SELECT version() AS version, currentDatabase() AS database", _Version)
+            store.rows(_WHERE, _Where)  # fails where there is no such database
             self._names = read_names(store)
         self._login = login
         say("Done.")

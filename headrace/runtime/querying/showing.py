@@ -37,10 +37,10 @@ class Showing(msgspec.Struct, frozen=True):
     pager: tuple[str, ...] = ()
 
 
-def show(store: StoreReader, sql: str, how: Showing, *, query_id: str = "") -> None:
+def show(store: StoreReader, sql: str, how: Showing) -> None:
     """Ask and print. Raises `QueryFailed` and `CannotDraw`."""
     started = time.perf_counter()
-    with store.stream(sql, how.format or _TABLE_FORMAT, query_id=query_id) as answer:
+    with store.stream(sql, how.format or _TABLE_FORMAT) as answer:
         if how.format or answer.headers.get(_FORMAT_HEADER, _TABLE_FORMAT) != _TABLE_FORMAT:
             if how.chart:
                 raise CannotDraw("a chart is drawn of a table's rows: leave out the FORMAT")
