@@ -54,13 +54,26 @@ class Place(msgspec.Struct, frozen=True):
 def prepared_home(**settings: str) -> Iterator[Place]:
     """A new HOME, its ports, and a key of a workspace without a limit."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
+    try:
+        with home_in(folder, **settings) as place:
+            yield place
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def home_in(folder: Path, **settings: str) -> Iterator[Place]:
+    """The HOME in a folder, made if it is not there, on ports of this run; the folder stays."""
     port, store_port = free_port(), free_port()
     home = open_home(folder, version=headrace_version())
     control = ControlData.open(home.control_url, SystemClock())
     complete_home(
         home, control, read_settings({"HEADRACE_STORE_LISTEN": f"127.0.0.1:{store_port}"})
     )
-    workspace = control.create_workspace("bench", requests_per_minute=UNLIMITED)
+    known = [each for each in control.list_workspaces() if each.name == "bench"]
+    workspace = (
+        known[0] if known else control.create_workspace("bench", requests_per_minute=UNLIMITED)
+    )
     key = control.create_key(workspace, scopes=(Scope.INGEST,), name="bench")
     control.close()
     environment = {
@@ -71,10 +84,7 @@ def prepared_home(**settings: str) -> Iterator[Place]:
         "HEADRACE_LOG_LEVEL": "warning",
         **settings,
     }
-    try:
-        yield Place(home, environment, port, store_port, key)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    yield Place(home, environment, port, store_port, key)
 
 
 def operator(place: Place, seconds: float = 60) -> Client:

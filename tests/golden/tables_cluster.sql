@@ -376,3 +376,8 @@ ALTER TABLE `headrace`.rejected_events_rows ON CLUSTER `events`
     ADD INDEX IF NOT EXISTS by_request substring(event_id, 1, 28) TYPE bloom_filter(0.001) GRANULARITY 1;
 
 ALTER TABLE `headrace`.rejected_events_rows ON CLUSTER `events` MATERIALIZE INDEX by_request;
+
+ALTER TABLE `headrace`.identity_links_rows ON CLUSTER `events`
+    ADD INDEX IF NOT EXISTS by_user_id user_id TYPE bloom_filter(0.001) GRANULARITY 16;
+
+ALTER TABLE `headrace`.identity_links_rows ON CLUSTER `events` MATERIALIZE INDEX by_user_id;

@@ -1,0 +1,96 @@
+"""How much the engine reads for what analysts ask most, counted in rows: a busy machine reads as
+many. The rows are those of the benchmarks, made by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from benchmarks.kept_tables import COLUMNS, links_sql, rows_sql
+from headrace.store.analyst_settings import FORCED_ON_ANALYSTS
+from headrace.store.analysts import database_of, view_statements
+from headrace.store.guarantees import INSERT_SETTINGS
+from tests.store.harness import ServerTables, server_tables
+from tests.store.server_fixture import PROCESSOR, StoreServer
+
+ROWS = 200_000
+LINKS = 100_000
+WORKSPACE = "ws_0"
+EVENTS_GRANULE = 8_192
+LINKS_GRANULE = 256
+USER = "usr_7777"
+
+
+@pytest.fixture(scope="module")
+def filled(module_server: StoreServer) -> Iterator[ServerTables]:
+    """Twelve weeks' rows in one part, a third of them the workspace's, and its views."""
+    with server_tables(module_server) as tables:
+        name = tables.database
+        tables.connection.run(
+            f"INSERT INTO {name}.events_rows ({COLUMNS}) {rows_sql(0, ROWS, ROWS, LINKS)}",
+            settings=INSERT_SETTINGS,
+        )
+        tables.connection.run(
+            f"INSERT INTO {name}.identity_links_rows "
+            "(workspace_id, anonymous_id, user_id, received_at, source_event_id) "
+            + links_sql(0, LINKS),
+            settings=INSERT_SETTINGS,
+        )
+        for table in ("events_rows", "identity_links_rows"):  # parts as they are in the end
+            tables.connection.run(f"OPTIMIZE TABLE {name}.{table} FINAL")
+        tables.connection.run(f"SYSTEM RELOAD DICTIONARY {name}.identity_links_all")
+        tables.connection.run(f"CREATE DATABASE {database_of(WORKSPACE)}")
+        for statement in view_statements(WORKSPACE, name):
+            tables.connection.run(statement)
+        yield tables
+        tables.connection.run(f"DROP DATABASE {WORKSPACE} SYNC")
+
+
+@pytest.fixture
+def client(module_server: StoreServer, filled: ServerTables) -> Client:
+    return module_server.client(PROCESSOR, database=WORKSPACE)
+
+
+def read(client: Client, sql: str) -> tuple[int, int]:
+    """Rows that were read and rows of the answer, under the settings of every analyst's query."""
+    answer = client.query(sql, settings=dict(FORCED_ON_ANALYSTS))
+    return int(answer.summary["read_rows"]), len(answer.result_rows)
+
+
+DEVICES = f"SELECT anonymous_id FROM {WORKSPACE}.identity_links WHERE user_id = '{USER}'"
+TYPE_OF_A_DAY = f"""
+SELECT event_id, person_id FROM {WORKSPACE}.events
+WHERE event = 'type_20' AND timestamp >= '2026-02-10' AND timestamp < '2026-02-11'
+"""
+TIMELINE = f"""
+SELECT timestamp, event, properties_raw FROM {WORKSPACE}.events
+WHERE (user_id = '{USER}'
+       OR anonymous_id IN ({DEVICES}))
+  AND person_id = '{USER}'
+ORDER BY timestamp
+"""
+
+
+def test_one_type_of_a_day(client: Client) -> None:
+    """Its rows lie side by side: in one granule, or in two where a border is between them."""
+    read_rows, found = read(client, TYPE_OF_A_DAY)
+    assert found > 0
+    assert read_rows <= 2 * EVENTS_GRANULE
+    assert read(client, TYPE_OF_A_DAY) == (read_rows, found)
+
+
+def test_devices_of_a_user(client: Client) -> None:
+    """A third of all links are the workspace's; a skip index leaves 16 granules of them."""
+    assert read(client, DEVICES) == (16 * LINKS_GRANULE, 2)
+
+
+def test_a_persons_timeline(client: Client) -> None:
+    """For each event the granule that it is in, and what its devices cost."""
+    read_rows, found = read(client, TIMELINE)
+    assert found >= 2
+    assert read_rows <= found * EVENTS_GRANULE + 2 * 16 * LINKS_GRANULE
+    assert read(client, TIMELINE) == (read_rows, found)
+    everything, _ = read(client, f"SELECT max(event_id) FROM {WORKSPACE}.events")
+    assert read_rows < everything / 2
