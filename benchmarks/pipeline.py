@@ -18,7 +18,15 @@ import msgspec
 import psutil
 from clickhouse_connect.driver.client import Client
 
-from benchmarks.programs import HEADRACE, Place, cpu_seconds, operator, prepared_home, running
+from benchmarks.programs import (
+    HEADRACE,
+    Place,
+    cpu_seconds,
+    operator,
+    parts_of,
+    prepared_home,
+    running,
+)
 from benchmarks.report import Line, report
 from benchmarks.requests import batches
 from headrace.runtime.credentials import read_processor_login
@@ -69,7 +77,7 @@ class Drained(msgspec.Struct, frozen=True):
 
 def drain(node: psutil.Process, client: Client, events: int) -> Drained:
     """Wait until every event is a row. The clock starts at the first row."""
-    names = {_name(child): child for child in node.children()}
+    names = parts_of(node)
     first = 0
     while not (first := _count(client)):
         time.sleep(0.02)
@@ -86,11 +94,6 @@ def drain(node: psutil.Process, client: Client, events: int) -> Drained:
     return Drained(seconds * events / (events - first), cpu, memory)
 
 
-def _name(child: psutil.Process) -> str:
-    words = child.cmdline()
-    return next(name for name in ("store", "collector", "processor") if name in words)
-
-
 def _count(client: Client) -> int:
     return int(client.query("SELECT count() FROM events_rows").result_rows[0][0])
 
@@ -99,7 +102,7 @@ def ceiling(place: Place, node: psutil.Process) -> tuple[float, float]:
     """Rows a second by clickhouse-connect alone, and the store's CPU for each, in µs."""
     login = read_processor_login(place.home)
     connection = Connection(login.url, login.user, login.password, database=login.database)
-    store = next(child for child in node.children() if _name(child) == "store")
+    store = parts_of(node)["store"]
     columns = event_columns([_row(number) for number in range(BLOCK)])
     before, began, blocks = cpu_seconds(store), time.monotonic(), 10
     for number in range(blocks):
@@ -141,8 +144,6 @@ def main() -> None:
         fill(place, events)
         url = f"http://127.0.0.1:{place.store_port}/ping"
         with running([HEADRACE, "up"], place.environment, url=url) as node:
-            while len(node.children()) < 3:
-                time.sleep(0.05)
             client = operator(place)
             found = drain(node, client, events)
             counted = client.query(

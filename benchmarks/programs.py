@@ -37,6 +37,7 @@ from tests.services.ports import free_port
 
 UNLIMITED: Final = 10_000_000
 """The highest limit a workspace may have: requests per minute no client here reaches."""
+PARTS: Final = ("store", "collector", "processor")
 HEADRACE: Final = str(Path(sys.executable).parent / "headrace")
 
 
@@ -171,6 +172,20 @@ def cpu_seconds(process: psutil.Process) -> float:
     """User and system time of a process and what it started."""
     times = [process.cpu_times(), *(child.cpu_times() for child in process.children())]
     return sum(each.user + each.system for each in times)
+
+
+def parts_of(node: psutil.Process, seconds: float = 30) -> dict[str, psutil.Process]:
+    """The processes of `headrace up` by name, once all three are there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found: dict[str, psutil.Process] = {}
+        for child in node.children():
+            words = child.cmdline()
+            found |= {name: child for name in PARTS if name in words}
+        if len(found) == len(PARTS):
+            return found
+        time.sleep(0.05)
+    raise SystemExit(f"of {', '.join(PARTS)} only {', '.join(found) or 'none'} was started")
 
 
 def measure(
