@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test setup setup-dev check format golden lock bench bench-quick capacity soak clean
+.PHONY: run test setup setup-dev check format golden lock bench bench-quick bench-long capacity soak clean
 
 run: setup
 	@exec $(BIN)/headrace up
@@ -71,6 +71,16 @@ bench-quick: setup-dev
 	@$(BIN)/python -m benchmarks.collector 1
 	@$(BIN)/python -m benchmarks.pipeline 200000
 	@$(BIN)/python -m benchmarks.kafka 0.5
+
+# What takes long: saturation, growth, shapes, memory over ten minutes, two processors. Under ninety
+# minutes; tables of up to 100 million rows are made at the first run and kept (benchmarks/README.md).
+bench-long: setup-dev
+	@$(BIN)/python -m benchmarks.saturation
+	@$(BIN)/python -m benchmarks.scaleout
+	@$(BIN)/python -m benchmarks.steady
+	@for dimension in workspaces keys types links rows; do \
+		$(BIN)/python -m benchmarks.growth $$dimension || exit 1; done
+	@$(BIN)/python -m benchmarks.shapes
 
 # Computes docs/capacity.md anew from the results that are kept.
 capacity: setup-dev

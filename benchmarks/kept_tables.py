@@ -17,7 +17,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+import psutil
 
 from benchmarks.programs import HEADRACE, Place, home_in, running
 from headrace.runtime.credentials import read_processor_login
@@ -58,11 +60,18 @@ def kept_home(name: str, rows: int) -> Iterator[Place]:
         yield place
 
 
+class Engine(NamedTuple):
+    """A store's process, and a connection that may do anything to it."""
+
+    process: psutil.Process
+    connection: Connection
+
+
 @contextmanager
-def engine(place: Place) -> Iterator[Connection]:
-    """The place's store, started and migrated, and a connection that may do anything to it."""
+def engine(place: Place) -> Iterator[Engine]:
+    """The place's store, started and migrated."""
     url = f"http://127.0.0.1:{place.store_port}/ping"
-    with running([HEADRACE, "store"], place.environment, url=url):
+    with running([HEADRACE, "store"], place.environment, url=url) as process:
         login = read_processor_login(place.home)
         migrate(login.url, login.user, login.password, login.database)
         connection = Connection(
@@ -73,7 +82,7 @@ def engine(place: Place) -> Iterator[Connection]:
             answer_seconds=_ANSWER_SECONDS,
         )
         try:
-            yield connection
+            yield Engine(process, connection)
         finally:
             connection.close()
 
@@ -143,17 +152,25 @@ def links_sql(first: int, count: int) -> str:
     """
 
 
-def fill_rows(connection: Connection, rows: int, table: str = "headrace.events_rows") -> None:
-    """Add what is missing of `rows`; a block is there whole or not at all."""
+def fill_rows(connection: Connection, rows: int) -> None:
+    """Add what is missing of `rows`; what is there of a block is dropped by the block's token."""
+    table = "headrace.events_rows"
     sql = f"SELECT count() FROM {table} WHERE log_id = '{LOG}'"
     held, began = int(connection.rows(sql)[0][0]), time.monotonic()
-    for first in range(held, rows, BLOCK):
+    if held >= rows:
+        return
+    for first in range(held // BLOCK * BLOCK, rows, BLOCK):
         count = min(BLOCK, rows - first)
-        connection.run(
-            f"INSERT INTO {table} ({COLUMNS}) {rows_sql(first, count, rows)}",
-            settings={**INSERT_SETTINGS, "insert_deduplication_token": f"{LOG}:{first}"},
-        )
+        insert_block(connection, table, first, count, rows)
         _say(first + count - held, rows - held, "rows", began)
+
+
+def insert_block(connection: Connection, table: str, first: int, count: int, total: int) -> None:
+    """Rows from `first` on, once, however often it is called."""
+    connection.run(
+        f"INSERT INTO {table} ({COLUMNS}) {rows_sql(first, count, total)}",
+        settings={**INSERT_SETTINGS, "insert_deduplication_token": f"{LOG}:{first}"},
+    )
 
 
 def fill_links(connection: Connection, links: int) -> None:
