@@ -41,11 +41,11 @@ BLOCK: Final = int(SETTINGS["flush_rows"].default)
 BATCH: Final = 1_000
 
 
-def fill(place: Place, events: int) -> None:
-    """Append events to the log with nobody there to read it."""
+def fill(place: Place, events: int, path: str = "livez") -> None:
+    """Append events to the log with nobody to read it, once the collector answers at `path`."""
     import socket
 
-    url = f"http://127.0.0.1:{place.port}/livez"
+    url = f"http://127.0.0.1:{place.port}/{path}"
     with (
         running([HEADRACE, "collector"], place.environment, url=url),
         socket.create_connection(("127.0.0.1", place.port)) as connection,

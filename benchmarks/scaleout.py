@@ -23,6 +23,7 @@ import msgspec
 import psutil
 from clickhouse_connect.driver.client import Client
 
+from benchmarks.kept_tables import engine
 from benchmarks.pipeline import fill
 from benchmarks.programs import HEADRACE, Place, cpu_seconds, operator, prepared_home, running
 from benchmarks.report import Line, report
@@ -47,33 +48,34 @@ def drain(place: Place, processors: int, events: int) -> Drained:
     name = f"headrace.scaleout.{processors}"
     place.environment.update(HEADRACE_KAFKA_TOPIC=name, HEADRACE_KAFKA_GROUP=name)
     subprocess.run([HEADRACE, "migrate"], env=place.environment, check=True, timeout=60)
-    fill(place, events)
+    fill(place, events, path="readyz")
     with ExitStack() as stack:
-        ping = f"http://127.0.0.1:{place.store_port}/ping"
-        store = stack.enter_context(running([HEADRACE, "store"], place.environment, url=ping))
+        store = stack.enter_context(engine(place)).process
+        client = operator(place)
+        stack.callback(client.close)
+        held = _count(client)
         started = [
             stack.enter_context(running([HEADRACE, "processor"], place.environment))
             for _ in range(processors)
         ]
-        client = operator(place)
-        stack.callback(client.close)
-        return _watch(client, name, events, started, store)
+        return _watch(client, held, events, started, store)
 
 
 def _watch(
     client: Client,
-    topic: str,
+    held: int,
     events: int,
     processors: list[psutil.Process],
     store: psutil.Process,
 ) -> Drained:
-    held = _count(client)
     first = _wait(client, held, int(events * FROM))
     began, before, stored = time.monotonic(), _cpu(processors), cpu_seconds(store)
     last = _wait(client, held, int(events * TO))
     seconds, rows = time.monotonic() - began, last - first
+    if not rows:
+        raise SystemExit(f"{events:,} events are too few: they came in one block")
     cpu, store_cpu = _cpu(processors) - before, cpu_seconds(store) - stored
-    assert _wait(client, held, events) == events, f"{topic}: more rows than events"
+    assert _wait(client, held, events) == events, "more rows than events"
     return Drained(rows / seconds, cpu / rows * 1e6, store_cpu / rows * 1e6)
 
 

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 
 from benchmarks import growth, kept_tables, saturation, shapes, steady
 from benchmarks.kept_tables import Engine, fill_links, fill_rows
-from benchmarks.programs import UNLIMITED, home_in
+from benchmarks.programs import HEADRACE, UNLIMITED, home_in, operator, parts_of, running
 from benchmarks.shape_questions import QUESTIONS, middling_user, views_questions
 from headrace.runtime.clock import SystemClock
 from headrace.store.analyst_settings import FORCED_ON_ANALYSTS
@@ -126,3 +126,24 @@ def test_bodies_for_wrk_are_those_of_the_other_benchmarks(tmp_path: Path) -> Non
     assert {len(each) for each in files.values()} == {20, 200}
     assert Path(files["/v1/batch/events"][0]).read_bytes().startswith(b'{"events":[{')
     assert Path(files["/v1/events"][0]).read_bytes().startswith(b'{"event":"')
+
+
+@pytest.mark.node
+def test_what_a_load_has_accepted_is_counted_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With keys of several workspaces; each process of the node has used CPU for it."""
+    monkeypatch.setattr(growth, "_WARM_SECONDS", 0.1)
+    with growth.many_workspaces(3) as trial:
+        spent = growth.spend(trial, 0.2)
+        assert min(spent.collector, spent.processor, spent.store) > 0
+        url = f"http://127.0.0.1:{trial.place.port}/readyz"
+        with running([HEADRACE, "up"], trial.place.environment, url=url) as node:
+            client = operator(trial.place)
+            held = steady.count(client)
+            sizes = steady.Sizes(parts_of(node), every_seconds=0.05)
+            accepted = steady.load(trial.place, client, 1, 0.2)
+            assert all(sizes.stop().values())
+            assert accepted
+            steady.check(client, held + accepted)
+            with pytest.raises(AssertionError):
+                steady.check(client, held + accepted - 1)
+            client.close()
