@@ -3,6 +3,7 @@ many. The rows are those of the benchmarks, made by the engine."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,8 +13,9 @@ from benchmarks.kept_tables import COLUMNS, links_sql, rows_sql
 from headrace.store.analyst_settings import FORCED_ON_ANALYSTS
 from headrace.store.analysts import database_of, view_statements
 from headrace.store.guarantees import INSERT_SETTINGS
+from headrace.store.migrate import migrate
 from tests.store.harness import ServerTables, server_tables
-from tests.store.server_fixture import PROCESSOR, StoreServer
+from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
 
 ROWS = 200_000
 LINKS = 100_000
@@ -60,6 +62,7 @@ def read(client: Client, sql: str) -> tuple[int, int]:
 
 
 DEVICES = f"SELECT anonymous_id FROM {WORKSPACE}.identity_links WHERE user_id = '{USER}'"
+WAITING = "SETTINGS mutations_sync = 2"
 TYPE_OF_A_DAY = f"""
 SELECT event_id, person_id FROM {WORKSPACE}.events
 WHERE event = 'type_20' AND timestamp >= '2026-02-10' AND timestamp < '2026-02-11'
@@ -94,3 +97,35 @@ def test_a_persons_timeline(client: Client) -> None:
     assert read(client, TIMELINE) == (read_rows, found)
     everything, _ = read(client, f"SELECT max(event_id) FROM {WORKSPACE}.events")
     assert read_rows < everything / 2
+
+
+def test_links_of_an_older_version_are_indexed(module_server: StoreServer) -> None:
+    """The migration reaches links that were there before it."""
+    with server_tables(module_server) as tables:
+        run, links = tables.connection.run, f"{tables.database}.identity_links_rows"
+        run(f"ALTER TABLE {links} DROP INDEX by_user_id {WAITING}")
+        run(f"ALTER TABLE {tables.database}.migrations DELETE WHERE number >= 5 {WAITING}")
+        run(
+            f"INSERT INTO {links} "
+            "(workspace_id, anonymous_id, user_id, received_at, source_event_id) "
+            + links_sql(0, 20_000),
+            settings=INSERT_SETTINGS,
+        )
+        applied = migrate(module_server.url, PROCESSOR, PASSWORD, tables.database)
+        assert "0005_links_by_user" in applied
+        _wait_for_mutations(tables)
+        client = module_server.client(PROCESSOR, database=tables.database)
+        assert read(client, f"SELECT anonymous_id FROM {links} WHERE user_id = '{USER}'") == (
+            16 * LINKS_GRANULE,
+            2,
+        )
+
+
+def _wait_for_mutations(tables: ServerTables) -> None:
+    undone = (
+        f"SELECT count() FROM system.mutations WHERE database = '{tables.database}' AND NOT is_done"
+    )
+    deadline = time.monotonic() + 30
+    while tables.rows(undone) != [(0,)]:
+        assert time.monotonic() < deadline, "mutations are not done"
+        time.sleep(0.05)
