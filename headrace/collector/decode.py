@@ -2,9 +2,9 @@
 
 Owns the hot path (one typed decode of the whole batch, properties as raw bytes) and the slow
 path (each element by itself), which takes over when anything at all is odd. Both judge events
-with the same code, so that they cannot differ; only times are read by the decoder where it does
-so as `read_timestamp` would. What the rules are is `reasons.py`, `timestamps.py` and
-`properties.py`; repairs of the text are `json_text.py`'s.
+with the same code, so that they cannot differ; only times are read by the decoder where it knows
+their form, and then as `read_timestamp` reads them. What the rules are is `reasons.py`,
+`timestamps.py` and `properties.py`; repairs of the text are `json_text.py`'s.
 """
 
 from __future__ import annotations
@@ -67,20 +67,6 @@ class _Batch(Struct, gc=False):
     events: list[Event]
 
 
-class _Sent(Struct, gc=False):
-    """An event whose time only `read_timestamp` reads as it should be."""
-
-    event: EventName
-    timestamp: str
-    user_id: SomeId | None = None
-    anonymous_id: SomeId | None = None
-    properties: Raw = EMPTY_PROPERTIES
-
-
-class _SentBatch(Struct, gc=False):
-    events: list[_Sent]
-
-
 class _Loose(Struct, gc=False):
     """An event with anything in its fields: what the slow path looks at."""
 
@@ -107,16 +93,14 @@ _MANY_BYTES: Final = 48 * _MANY_OBJECTS
 
 _decode_event: Final = msgspec.json.Decoder(Event).decode
 _decode_batch: Final = msgspec.json.Decoder(_Batch).decode
-_decode_sent: Final = msgspec.json.Decoder(_Sent).decode
-_decode_sent_batch: Final = msgspec.json.Decoder(_SentBatch).decode
 _decode_loose: Final = msgspec.json.Decoder(_Loose).decode
 _decode_loose_batch: Final = msgspec.json.Decoder(_LooseBatch).decode
 _decode_raw: Final = msgspec.json.Decoder(Raw).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _OFFSET: Final = re.compile(r" \(byte (\d+)\)$")
-# The decoder rounds a seventh digit, where we cut it off.
-_has_long_fraction: Final = re.compile(rb"[.](?<=:\d\d[.])\d{7}").search
+# Numbers: to find b"[" in bytes, Python first makes and drops an error that it is none.
 _OPENING_BRACE: Final = ord("{")
+_OPENING_BRACKET: Final = ord("[")
 _MOST_BYTES_A_CHARACTER: Final = 12
 """In JSON: an escape for each half of a surrogate pair."""
 
@@ -135,7 +119,7 @@ def read_batch(body: Body) -> Decoded:
     if len(body) > _MANY_BYTES and body.count(b"{") > _MANY_OBJECTS:
         return _read_slowly(body)
     try:
-        events = _decoded_batch(body)
+        events = _decode_batch(body).events
     except (msgspec.DecodeError, RecursionError):
         return _read_slowly(body)
     if not 0 < len(events) <= MAX_EVENTS_PER_REQUEST:
@@ -176,37 +160,10 @@ def _read_slowly(body: Body) -> Decoded:
     return Decoded(events, indexes, rejections)
 
 
-def _decoded_batch(body: Body) -> list[Event]:
-    """Raises `DecodeError` if any is none."""
-    if not _may_be_rounded(body):
-        return _decode_batch(body).events
-    return [_timed(sent) for sent in _decode_sent_batch(body).events]
-
-
-def _decoded_event(element: Body) -> Event:
-    """Raises `DecodeError` if it is none."""
-    if not _may_be_rounded(element):
-        return _decode_event(element)
-    return _timed(_decode_sent(element))
-
-
-def _may_be_rounded(body: Body) -> bool:
-    """Whether some time in it may have a seventh digit of a second, written in any way."""
-    # One byte is found ten times as fast as six.
-    return bool(_has_long_fraction(body)) or (b"\\" in body and b"\\u00" in body)
-
-
-def _timed(sent: _Sent) -> Event:
-    moment = read_timestamp(sent.timestamp)
-    if moment is None:
-        raise msgspec.DecodeError(sent.timestamp)
-    return Event(sent.event, moment, sent.user_id, sent.anonymous_id, sent.properties)
-
-
 def _are_good(events: Sequence[Event]) -> bool:
     """Whether each keeps the rules that the decoder does not know; brings times to UTC.
 
-    Runs for every event: 0.2 µs, a third of the time that reading takes.
+    Runs for every event: 0.2 µs, half of the time that reading takes.
     """
     for event in events:
         moment = event.timestamp
@@ -224,7 +181,7 @@ def _are_good(events: Sequence[Event]) -> bool:
             if raw != b"null":
                 return False
             event.properties = EMPTY_PROPERTIES
-        elif (raw.find(b"{", 1) > 0 or b"[" in raw) and not is_shallow(raw):
+        elif (_OPENING_BRACKET in raw or raw.rfind(b"{") > 0) and not is_shallow(raw):
             return False
     return True
 
@@ -236,7 +193,7 @@ def judge(element: bytes) -> Event | BadEvent:
 
 def _quickly(element: Body) -> Event | None:
     try:
-        event = _decoded_event(element)
+        event = _decode_event(element)
     except (msgspec.DecodeError, RecursionError):
         return None
     return event if _are_good([event]) else None
@@ -249,7 +206,7 @@ def _explain(element: Body) -> Event | BadEvent:
         loose = _decode_loose(element)
     except msgspec.ValidationError:
         return reasons.not_an_object(bytes(element))
-    sent = _Sent("", "")
+    texts: list[str | None] = []
     for field, longest in (
         ("event", MAX_EVENT_CHARACTERS),
         ("timestamp", None),
@@ -259,18 +216,22 @@ def _explain(element: Body) -> Event | BadEvent:
         text = _text(field, bytes(getattr(loose, field)), longest)
         if isinstance(text, BadEvent):
             return text
-        setattr(sent, field, text)
-    if sent.user_id is None and sent.anonymous_id is None:
+        texts.append(text)
+    name, time, user_id, anonymous_id = texts
+    assert name is not None
+    assert time is not None
+    if user_id is None and anonymous_id is None:
         return reasons.missing_id()
+    properties = EMPTY_PROPERTIES
     if loose.properties not in (_ABSENT, _NULL):
         bad = explain_properties(bytes(loose.properties))
         if bad is not None:
             return bad
-        sent.properties = loose.properties
-    try:
-        return _timed(sent)
-    except msgspec.DecodeError:
-        return explain_timestamp(sent.timestamp)
+        properties = loose.properties
+    moment = read_timestamp(time)
+    if moment is None:
+        return explain_timestamp(time)
+    return Event(name, moment, user_id, anonymous_id, properties)
 
 
 def _text(field: str, raw: bytes, longest: int | None) -> str | BadEvent | None:

@@ -49,7 +49,7 @@ class Event(msgspec.Struct, omit_defaults=True):
         Meta(
             description=(
                 f"When it happened: an ISO 8601 date-time, {FIRST_YEAR} to {LAST_YEAR}. Without "
-                "an offset it is UTC. Digits after the sixth of a fraction are cut off."
+                "an offset it is UTC. It is rounded to the microsecond."
             ),
             examples=["2024-03-15T14:22:00Z"],
         ),

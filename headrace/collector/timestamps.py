@@ -1,16 +1,16 @@
 """When an event happened: ISO 8601 date-times into UTC, or the reason why not.
 
 Owns what is taken: the extended format (`2024-03-15T14:22:00.123+01:00`; seconds, fraction and
-offset may be absent, no offset means UTC) and the basic one (`20240315T142200Z`). Digits after
-the sixth of a fraction are cut off, never rounded: rounding could move an event into a minute,
-a month or a year in which it did not happen. `datetime.fromisoformat` alone would also take
-`…Z` followed by NUL, and read `14:22.5` as half a second past; hence the pattern.
+offset may be absent, no offset means UTC) and the basic one (`20240315T142200Z`). A fraction of
+more than six digits is rounded by its seventh, as the decoder of whole batches does.
+`datetime.fromisoformat` alone would cut it, also take `…Z` followed by NUL, and read `14:22.5` as
+half a second past; hence the patterns.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from headrace.collector.reasons import BadEvent, shown
@@ -25,22 +25,29 @@ _PATTERN: Final = re.compile(
 )
 _matches: Final = _PATTERN.fullmatch
 _parse: Final = datetime.fromisoformat
+_rounds_up: Final = re.compile(r"[.,]\d{6}[5-9]", re.ASCII).search
+_MICROSECOND: Final = timedelta(microseconds=1)
 _DATE_ONLY: Final = re.compile(r"\d{4}-\d\d-\d\d|\d{8}", re.ASCII)
 _HOUR_24: Final = re.compile(r"\d{4}-?\d\d-?\d\d[Tt ]24", re.ASCII)
 _LEAP_SECOND: Final = re.compile(r"\d{4}-?\d\d-?\d\d[Tt ]\d\d:?\d\d:?60", re.ASCII)
-_LONGEST: Final = 64
 
 
 def read_timestamp(text: str) -> datetime | None:
     """The moment in UTC, or None if it is not taken; `explain_timestamp` then says why."""
     # 24:00 is midnight to newer Pythons and an error to older ones; we refuse it everywhere.
-    if len(text) > _LONGEST or _matches(text) is None or text[11:13] == "24":
+    if _matches(text) is None or text[11:13] == "24":
         return None
     try:
-        moment = to_utc(_parse(text if text[-1] != "z" else text.upper()))
-    except ValueError:
+        moment = to_utc(_parsed(text))
+    except (ValueError, OverflowError):
         return None
     return moment if moment is not None and FIRST_MOMENT <= moment < END_OF_MOMENTS else None
+
+
+def _parsed(text: str) -> datetime:
+    """Raises `ValueError` or, beyond the last year there is, `OverflowError`."""
+    moment = _parse(text if text[-1] != "z" else text.upper())
+    return moment + _MICROSECOND if _rounds_up(text) else moment
 
 
 def to_utc(moment: datetime) -> datetime | None:
@@ -62,7 +69,7 @@ def explain_timestamp(text: str, field: str = "timestamp") -> BadEvent:
         why = "has the hour 24; write 00:00:00 of the next day"
     elif _LEAP_SECOND.match(text):
         why = "has a leap second; write second 59"
-    elif len(text) <= _LONGEST and _matches(text):
+    elif _matches(text):
         if _is_a_moment(text):
             code = Code.TIMESTAMP_OUT_OF_RANGE
             why = f"is outside the years {FIRST_YEAR} to {LAST_YEAR}"
