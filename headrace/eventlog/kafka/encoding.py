@@ -3,7 +3,7 @@
 Batches are read by aiokafka's code in C, 0.5 µs a record, and written by ours (the format is
 https://kafka.apache.org/documentation/#recordbatch): aiokafka's also takes the checksum of what
 is then compressed, and another one of that, a third of its time. It compresses lz4 at level 9,
-3.5 ms of CPU for 1,000 events where level 0 takes 0.17 (and makes 20 % more bytes); zstd at
+3.5 ms of CPU for 1,000 events where level -4 takes 0.17 (and makes 20 % more bytes); zstd at
 level 1 takes 0.35 and makes the fewest.
 """
 
@@ -47,6 +47,8 @@ _UNCHECKED_BYTES: Final = 9
 _LENGTH_AT: Final = 8
 _AFTER_LENGTH: Final = 12
 _LZ4, _ZSTD = 3, 4
+_ATTRIBUTES_AND_TIME: Final = b"\0\0"
+"""Of a record: none, and no distance to the batch's time."""
 _UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS: Final = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _NO_HEADERS: Final[Mapping[str, bytes]] = {}
@@ -65,10 +67,10 @@ def encode(
         packed_headers = _pack_headers(headers)
         before = len(pieces)
         try:
-            _pack(records, count, packed_headers, pieces, _VARINTS)
-        except IndexError:  # of the table
+            _pack(records, count, packed_headers, pieces)
+        except IndexError:
             del pieces[before:]
-            _pack(records, count, packed_headers, pieces, _AnyVarint())
+            _pack_any(records, count, packed_headers, pieces)
         count += len(records)
     packed, codec = _compressed(b"".join(pieces), compression)
     checked = _CHECKED.pack(codec, count - 1, timestamp_ms, timestamp_ms, *sequence, count)
@@ -77,47 +79,58 @@ def encode(
     return head + checked
 
 
-def _pack(
-    records: Sequence[NewRecord],
-    index: int,
-    headers: bytes,
-    pieces: list[bytes],
-    varints: Sequence[bytes] | _AnyVarint,
-) -> None:
-    """Add the bytes of records from `index` on. Runs for every event: 0.3 µs."""
-    add = pieces.append
-    own = 2 + len(headers)  # attributes and the distance in time, both 0
-    for record in records:
+def _pack(records: Sequence[NewRecord], index: int, headers: bytes, pieces: list[bytes]) -> None:
+    """Add the bytes of records from `index` on. Runs for every event: 0.2 µs.
+
+    Raises `IndexError` for sizes that are not in the tables.
+    """
+    varints, starts, sizes = _VARINTS, _STARTS, _SIZES
+    rest = len(_ATTRIBUTES_AND_TIME) + len(headers)
+    for at, record in enumerate(records, index):
+        position = varints[at]
         key, value = record.key, record.value
         key_bytes, value_bytes = len(key), len(value)
-        at, of_key, of_value = varints[index], varints[key_bytes], varints[value_bytes]
-        size = own + len(at) + len(of_key) + key_bytes + len(of_value) + value_bytes
-        add(b"%b\0\0%b%b%b%b" % (varints[size], at, of_key, key, of_value))
-        add(value)
-        add(headers)
-        index += 1
+        pieces += (
+            starts[rest + len(position) + sizes[key_bytes] + sizes[value_bytes]],
+            position,
+            varints[key_bytes],
+            key,
+            varints[value_bytes],
+            value,
+            headers,
+        )
+
+
+def _pack_any(
+    records: Sequence[NewRecord], index: int, headers: bytes, pieces: list[bytes]
+) -> None:
+    """As `_pack`, for records of any size."""
+    for at, record in enumerate(records, index):
+        key, value = _with_length(record.key), _with_length(record.value)
+        packed = b"".join((_ATTRIBUTES_AND_TIME, _varint(at), key, value, headers))
+        pieces.append(_with_length(packed))
 
 
 def _pack_headers(headers: Headers) -> bytes:
-    varint = _AnyVarint()
-    pieces = [varint[len(headers)]]
+    pieces = [_varint(len(headers))]
     for name, value in headers:
-        named = name.encode()
-        pieces += (varint[len(named)], named, varint[len(value)], value)
+        pieces += (_with_length(name.encode()), _with_length(value))
     return b"".join(pieces)
 
 
-class _AnyVarint:
-    """Kafka's variable-length numbers; those of the table and beyond."""
+def _with_length(text: bytes) -> bytes:
+    return _varint(len(text)) + text
 
-    def __getitem__(self, number: int) -> bytes:
-        rest = number << 1  # the sign comes last
-        packed = bytearray()
-        while rest > 127:
-            packed.append(rest & 127 | 128)
-            rest >>= 7
-        packed.append(rest)
-        return bytes(packed)
+
+def _varint(number: int) -> bytes:
+    """Kafka's variable-length form of a number that is not negative."""
+    rest = number << 1  # the sign comes last
+    packed = bytearray()
+    while rest > 127:
+        packed.append(rest & 127 | 128)
+        rest >>= 7
+    packed.append(rest)
+    return bytes(packed)
 
 
 def size_of(record: NewRecord, headers_bytes: int) -> int:
@@ -222,10 +235,16 @@ def _compressed(records: bytes, compression: str) -> tuple[bytes, int]:
     return (smaller, codec) if len(smaller) < len(records) else (records, 0)
 
 
-_VARINTS: Final = [_AnyVarint()[number] for number in range(16 * 1024)]
+# Of the numbers that are usual: as they are written, with what follows a record's length, and how
+# many bytes a text of that length takes with its length.
+_VARINTS: Final = [_varint(number) for number in range(16 * 1024)]
+_STARTS: Final = [written + _ATTRIBUTES_AND_TIME for written in _VARINTS]
+_SIZES: Final = [number + len(written) for number, written in enumerate(_VARINTS)]
 
 # Brokers read frames of independent blocks only (KIP-57).
-_lz4: Final[Compress] = partial(lz4.frame.compress, block_linked=False, store_size=False)
+_lz4: Final[Compress] = partial(
+    lz4.frame.compress, compression_level=-4, block_linked=False, store_size=False
+)
 _CODECS: Final[Mapping[str, tuple[int, Compress]]] = {
     "lz4": (_LZ4, _lz4),
     "zstd": (_ZSTD, zstandard.ZstdCompressor(level=1).compress),
