@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from headrace.eventlog.port import Assignment, Batch, Committed, NewRecord
 from headrace.eventlog.sqlite.membership import SqliteMembership
-from tests.eventlog.adapters import SqliteLogUnderTest, read, until
+from tests.eventlog.adapters import PATIENCE_SECONDS, SqliteLogUnderTest, read, until
 
 T = TypeVar("T")
 records = st.tuples(st.binary(max_size=20), st.binary(max_size=3000))
@@ -76,10 +76,16 @@ class LogAgainstList(RuleBasedStateMachine):
     def read(self, data: st.DataObject, max_records: int, max_bytes: int) -> None:
         earliest, end = self.run(self.assignment.ends())
         position = data.draw(st.integers(earliest, end))
-        found = self.run(
-            read(self.assignment, position, max_records=max_records, max_bytes=max_bytes)
-        )
         expected = self.values[position - 1 : position - 1 + max_records]
+        found = self.run(
+            read(
+                self.assignment,
+                position,
+                max_records=max_records,
+                max_bytes=max_bytes,
+                wait_seconds=PATIENCE_SECONDS if expected else 0.01,
+            )
+        )
         assert [(r.key, r.value) for r in found] == expected[: len(found)]
         assert [r.position for r in found] == list(range(position, position + len(found)))
         assert bool(found) == bool(expected)
@@ -136,7 +142,7 @@ class LogAgainstList(RuleBasedStateMachine):
 
 TestLogAgainstList = LogAgainstList.TestCase
 TestLogAgainstList.settings = settings(
-    max_examples=15,
+    max_examples=50,
     stateful_step_count=20,
     deadline=None,  # retention has its own pace
     suppress_health_check=[HealthCheck.too_slow],
