@@ -36,6 +36,7 @@ COMMANDS: Final = (
     ("collector", "collector:collector", "Run the HTTP edge alone.", PROCESSES),
     ("processor", "processor:processor", "Run the processor alone.", PROCESSES),
     ("send", "send:send", "Send events from NDJSON.", EVENTS),
+    ("export", "export:export", "Write stored events as NDJSON, CSV or Parquet.", EVENTS),
     ("sample", "sample:sample", "Write made-up events as NDJSON.", EVENTS),
     ("query", "query:query", "Run a query, or ask for them at a prompt.", EVENTS),
     ("ledger", "ledger:ledger", "Is every record there once? Names those that are not.", EVENTS),

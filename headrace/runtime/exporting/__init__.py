@@ -1,0 +1,1 @@
+"""Stored events as files: what `headrace export` writes."""
