@@ -1,1 +1,0 @@
-"""Stored events as files: what `headrace export` writes."""
