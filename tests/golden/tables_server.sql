@@ -381,3 +381,17 @@ ALTER TABLE `headrace`.identity_links_rows
     ADD INDEX IF NOT EXISTS by_user_id user_id TYPE bloom_filter(0.001) GRANULARITY 16;
 
 ALTER TABLE `headrace`.identity_links_rows MATERIALIZE INDEX by_user_id;
+
+ALTER TABLE `headrace`.events_rows
+    ADD INDEX IF NOT EXISTS by_user user_id TYPE bloom_filter(0.001) GRANULARITY 1;
+
+ALTER TABLE `headrace`.events_rows
+    ADD INDEX IF NOT EXISTS by_device anonymous_id TYPE bloom_filter(0.001) GRANULARITY 1;
+
+ALTER TABLE `headrace`.events_rows MATERIALIZE INDEX by_user;
+
+ALTER TABLE `headrace`.events_rows MATERIALIZE INDEX by_device;
+
+ALTER TABLE `headrace`.events_rows DROP INDEX IF EXISTS by_user_id;
+
+ALTER TABLE `headrace`.events_rows DROP INDEX IF EXISTS by_anonymous_id;

@@ -22,7 +22,7 @@ LINKS = 100_000
 WORKSPACE = "ws_0"
 EVENTS_GRANULE = 8_192
 LINKS_GRANULE = 256
-USER = "usr_7777"
+USER = "usr_7013"
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,42 @@ def test_links_of_an_older_version_are_indexed(module_server: StoreServer) -> No
             16 * LINKS_GRANULE,
             2,
         )
+
+
+def test_events_of_an_older_version_are_indexed(module_server: StoreServer) -> None:
+    """The filters by user and device of 0001 give way to those that err a tenth as often."""
+    with server_tables(module_server) as tables:
+        run, name = tables.connection.run, tables.database
+        indexes = (
+            "SELECT name, type_full, granularity FROM system.data_skipping_indices "
+            f"WHERE database = '{name}' AND table = 'events_rows' ORDER BY name"
+        )
+        shipped = tables.rows(indexes)
+        run(f"ALTER TABLE {name}.events_rows DROP INDEX by_user {WAITING}")
+        run(f"ALTER TABLE {name}.events_rows DROP INDEX by_device {WAITING}")
+        for column in ("user_id", "anonymous_id"):
+            run(
+                f"ALTER TABLE {name}.events_rows ADD INDEX by_{column} {column} "
+                "TYPE bloom_filter(0.01) GRANULARITY 1"
+            )
+        run(f"ALTER TABLE {name}.migrations DELETE WHERE number >= 6 {WAITING}")
+        run(
+            f"INSERT INTO {name}.events_rows ({COLUMNS}) {rows_sql(0, ROWS, ROWS, LINKS)}",
+            settings=INSERT_SETTINGS,
+        )
+        rows = f"SELECT sum(cityHash64({COLUMNS}, toString(properties))) FROM {name}.events_rows"
+        before = tables.rows(rows)
+        applied = migrate(module_server.url, PROCESSOR, PASSWORD, name)
+        _wait_for_mutations(tables)
+        assert "0006_events_by_person" in applied
+        assert tables.rows(indexes) == shipped
+        assert tables.rows(rows) == before
+        read_rows, found = read(
+            module_server.client(PROCESSOR, database=name),
+            f"SELECT event_id FROM {name}.events_rows "
+            f"WHERE workspace_id = '{WORKSPACE}' AND user_id = '{USER}'",
+        )
+        assert 0 < found <= read_rows <= found * EVENTS_GRANULE
 
 
 def _wait_for_mutations(tables: ServerTables) -> None:
