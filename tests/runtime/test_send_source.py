@@ -118,6 +118,14 @@ def test_standard_input_that_cannot_be_read_is_named(
         read(path)
 
 
+@pytest.mark.parametrize("name", ["june.csv", "june.CSV.gz", "june.parquet"])
+def test_other_formats_are_told_by_their_names(tmp_path: Path, name: str) -> None:
+    """One sentence instead of one for each line."""
+    with pytest.raises(HeadraceError, match=f"{name} is named like CSV or Parquet"):
+        read(written(tmp_path / name, b"event,user_id"))
+    assert read(written(tmp_path / f"{name}.ndjson", b"{}")) == [b"{}"]
+
+
 def test_trouble_of_whoever_reads_is_not_the_sources() -> None:
     """What goes wrong while standard input is open is told as what it is."""
     with pytest.raises(ConnectionResetError), open_source(None):

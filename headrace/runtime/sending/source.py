@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _ZSTD_PIECE_BYTES: Final = 2 * 1024
 """Fed at once: a frame of run-length blocks grows by up to 32,000, so this bounds a bomb."""
 _STANDARD_INPUT: Final = 0
+_OTHER_FORMAT: Final = re.compile(r"\.(csv|parquet)(\.gz|\.zst)?$", re.IGNORECASE)
 
 
 class DamagedSource(HeadraceError):
@@ -70,6 +72,11 @@ def open_source(path: Path | None) -> Iterator[Source]:
     """A file, or standard input for None and `-`. Raises `HeadraceError` if it cannot be read."""
     standard_input = path is None or str(path) == "-"
     name = "standard input" if standard_input else str(path)
+    if path is not None and _OTHER_FORMAT.search(path.name):
+        raise HeadraceError(
+            f"{name} is named like CSV or Parquet, and `headrace send` takes NDJSON: one JSON object "
+            "a line, as `headrace export` writes it for .ndjson"
+        )
     try:
         # Unbuffered: a reader blocked inside a buffered stdin keeps the interpreter from ending.
         raw = io.FileIO(_STANDARD_INPUT, closefd=False) if standard_input else io.FileIO(str(path))
