@@ -74,8 +74,8 @@ def open_source(path: Path | None) -> Iterator[Source]:
     name = "standard input" if standard_input else str(path)
     if path is not None and _OTHER_FORMAT.search(path.name):
         raise HeadraceError(
-            f"{name} is named like CSV or Parquet, and `headrace send` takes NDJSON: one JSON object "
-            "a line, as `headrace export` writes it for .ndjson"
+            f"{name} is named like CSV or Parquet, and `headrace send` takes NDJSON: one JSON "
+            "object a line, as `headrace export` writes it for .ndjson"
         )
     try:
         # Unbuffered: a reader blocked inside a buffered stdin keeps the interpreter from ending.
