@@ -12,7 +12,7 @@ placeholders stand for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Final
 
@@ -20,6 +20,7 @@ import msgspec
 
 from headrace.schemas.errors import HeadraceError, Unavailable
 from headrace.store.connection import Connection, Settings
+from headrace.store.copying import CannotCopy, Copy, find_copy
 from headrace.store.engines import EMBEDDED, Engines
 from headrace.store.fitness import (
     check_database_engine,
@@ -61,9 +62,17 @@ class Migration(msgspec.Struct, frozen=True):
 
 
 def migrate(
-    url: str, user: str, password: str, database: str = "headrace", *, engines: Engines = EMBEDDED
+    url: str,
+    user: str,
+    password: str,
+    database: str = "headrace",
+    *,
+    engines: Engines = EMBEDDED,
+    known: Sequence[Migration] | None = None,
 ) -> list[str]:
     """Bring a database up to date; returns the names of the migrations applied now.
+
+    `known` are the files, in order: the shipped ones, unless told otherwise.
 
     May run several times at once. Raises before doing anything: `NewerStore` if the database is
     ahead of this program, `UnsuitableStore` if it cannot hold the tables, `BadDatabase`; and the
@@ -71,7 +80,7 @@ def migrate(
     """
     connection = Connection(url, user, password, database="default")
     try:
-        return _Migrating(connection, database, engines).run()
+        return _Migrating(connection, database, engines).run(known or read_migrations())
     finally:
         connection.close()
 
@@ -128,9 +137,8 @@ class _Migrating:
         self._engines = engines
         self._settings: Settings = {}
 
-    def run(self) -> list[str]:
+    def run(self, known: Sequence[Migration]) -> list[str]:
         replicas = self._examine()
-        known = read_migrations()
         applied = applied_migrations(self._connection, self._database)
         _demand_known(applied, known, self._database)
         if self._lacks_tables(replicas):
@@ -172,7 +180,7 @@ class _Migrating:
             f"VALUES ({migration.number}, {quote(migration.name)})"
         )
 
-    def _renew_logins(self, known: list[Migration]) -> None:
+    def _renew_logins(self, known: Sequence[Migration]) -> None:
         """Dictionaries log in with what they were made with: a password may have changed since."""
         if not self._engines.source:
             return
@@ -187,7 +195,18 @@ class _Migrating:
 
     def _run(self, wanted: Iterable[str]) -> None:
         for statement in wanted:
-            self._connection.run(statement, settings=self._settings)
+            if names := find_copy(_COMMENTS.sub("", statement)):
+                self._copy(names)
+            else:
+                self._connection.run(statement, settings=self._settings)
+
+    def _copy(self, names: tuple[str, str, str, str]) -> None:
+        if self._engines.cluster:
+            raise CannotCopy(
+                f"{names[1]} has to be copied, which is not supported on a cluster; stay with the "
+                "version before, or move to one server"
+            )
+        Copy(self._connection, names, self._settings).run()
 
 
 def dictionaries(known: Iterable[Migration], database: str, engines: Engines) -> list[str]:
@@ -201,7 +220,7 @@ def dictionaries(known: Iterable[Migration], database: str, engines: Engines) ->
     return list(found.values())
 
 
-def _demand_known(applied: set[int], known: list[Migration], database: str) -> None:
+def _demand_known(applied: set[int], known: Sequence[Migration], database: str) -> None:
     newest = max((migration.number for migration in known), default=0)
     if max(applied, default=0) > newest:
         raise NewerStore(
