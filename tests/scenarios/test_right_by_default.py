@@ -257,9 +257,17 @@ class History:
             tenant.check()
 
     async def end(self) -> None:
-        """Settle, look, and take the log up once more from its beginning."""
+        """Settle, look, take a link back and let it count, and read the log from its beginning."""
         try:
+            for tenant in range(2):
+                await self.send(tenant, [("both", "both", 0, "click")])
+                await self.link(tenant, "both", f"u{tenant}", 31)
+                await self.retry(1 - tenant, 0, 40)
             await self.look()
+            counting = self.tenants[0].model.links()
+            for device, user in sorted(counting.items())[:1]:
+                await self.decide(0, device, user, True)
+                await self.decide(0, device, user, False)
             await self.lose(everything=True)
             await self.look()
         finally:
