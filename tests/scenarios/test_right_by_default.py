@@ -259,10 +259,10 @@ class History:
     async def end(self) -> None:
         """Settle, look, take a link back and let it count, and read the log from its beginning."""
         try:
-            for tenant in range(2):
-                await self.send(tenant, [("both", "both", 0, "click")])
-                await self.link(tenant, "both", f"u{tenant}", 31)
-                await self.retry(1 - tenant, 0, 40)
+            for number in range(2):
+                await self.send(number, [("both", "both", 0, "click")])
+                await self.link(number, "both", f"u{number}", 31)
+                await self.retry(1 - number, 0, 40)
             await self.look()
             counting = self.tenants[0].model.links()
             for device, user in sorted(counting.items())[:1]:
@@ -297,7 +297,7 @@ def processor(server: StoreServer) -> Iterator[Connection]:
 
 
 @settings(
-    max_examples=EXAMPLES or 12,
+    max_examples=EXAMPLES or 10,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,
