@@ -11,8 +11,8 @@ import pytest
 
 from headrace.schemas.errors import Unavailable
 from headrace.store.copying import CannotCopy
-from headrace.store.engines import engines_for
-from headrace.store.migrate import Migration, _Migrating, read_migrations
+from headrace.store.engines import EMBEDDED, engines_for
+from headrace.store.migrate import Migration, _Migrating, read_migrations, statements
 from tests.store.filled import NEWEST, ROWS, Filled, die_again_and_again, make_event
 from tests.store.harness import LOG
 from tests.store.server_fixture import StoreServer
@@ -54,6 +54,19 @@ def test_it_goes_on_after_dying_between_any_two_statements(
 ) -> None:
     """Partitions that were copied stay so; no row is lost or there twice."""
     assert die_again_and_again(filled, monkeypatch) > 10
+    filled.check()
+    check_shape(filled)
+
+
+def test_half_a_partition_is_replaced(filled: Filled) -> None:
+    """Whatever a try that was killed has left in the new table or beside it."""
+    source, target = (f"{filled.database}.{name}" for name in ("events_rows", "events_rows_next"))
+    create = statements(other_sort_key(), filled.database, EMBEDDED)[0]
+    half = f"SELECT * FROM {source} WHERE log_position % 3 = 1"
+    left = f"CREATE TABLE {target}_part_of_the_dead AS {target}"
+    for statement in (create, f"INSERT INTO {target} {half}", left):
+        filled.connection.run(statement)
+    filled.migrate()
     filled.check()
     check_shape(filled)
 
