@@ -24,7 +24,10 @@ from headrace.store.connection import Connection, Settings
 from headrace.store.text import quote, quote_name
 
 _STATEMENT: Final = re.compile(r"COPY `?([^`\s]+)`?\.(\w+) TO \S+\.(\w+) KEEP \S+\.(\w+)")
-_OVERTAKEN: Final = re.compile("UNKNOWN_TABLE|TABLE_ALREADY_EXISTS")
+_OVERTAKEN: Final = re.compile(
+    "UNKNOWN_TABLE|TABLE_ALREADY_EXISTS|TABLE_IS_DROPPED|CANNOT_GET_CREATE_TABLE_QUERY"
+)
+"""How the store says that a table's name was changed or taken meanwhile."""
 _MOST_TRIES: Final = 20
 _LOOK_SECONDS: Final = 0.05
 _LONGEST_INSERT_SECONDS: Final = 120.0
@@ -62,6 +65,7 @@ class Copy:
 
     def run(self) -> None:
         """Returns when `<table>` has the new layout and every row. May be repeated, by several."""
+        found = ""
         for _ in range(_MOST_TRIES):
             try:
                 if self._advance():
@@ -72,7 +76,8 @@ class Copy:
                 # Somebody else does the same and was first; where it is now is looked at anew.
                 if not _OVERTAKEN.search(str(error)):
                     raise
-        raise Unavailable(f"{self._table} is being copied by somebody else; try again")
+                found = str(error)
+        raise Unavailable(f"{self._table} is being copied by somebody else; try again ({found})")
 
     def _advance(self) -> bool:
         """One stretch of the way; True at its end."""
