@@ -42,6 +42,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
         whole_result_bytes=MEBIBYTE,
         query_wait_seconds=0.3,
         insert_bytes=MEBIBYTE,
+        read_rows=10**15,
     )
     directory = test_directory()
     directory.users["second"] = store_user("second", Role.OPERATOR, "headrace")
@@ -117,6 +118,27 @@ def test_a_result_has_a_bound(small: StoreServer) -> None:
     assert ask(small, ANALYST, long).code == 396
     assert ask(small, ANALYST, long.replace("JSON", "JSONEachRow")).status == 200
     assert ask(small, ANALYST, "SELECT number FROM numbers(5)", max_result_rows="3").code == 396
+
+
+def test_rows_read_have_a_bound(small: StoreServer) -> None:
+    """Said without how many there are: rows of others lie in the same granules."""
+    too_many = "SELECT sum(number) FROM numbers(2345000000000000)"
+    assert ask(small, OPERATOR, too_many).code == 158
+    answer = ask(small, ANALYST, too_many)
+    assert answer.code == 158
+    assert "more rows than one query may (1.00 quadrillion); ask for less time" in answer.text
+    assert "2.3" not in answer.text
+    assert ask(small, ANALYST, "SELECT 1", max_rows_to_read="1").code == 164
+    assert ask(small, ANALYST, "SELECT 1", read_overflow_mode="break").code == 164
+
+
+@pytest.mark.parametrize("blanks", [" ", "\\n", ". ", "Maybe you meant", " (version "])
+def test_a_long_error_holds_nobody_up(small: StoreServer, blanks: str) -> None:
+    """Whatever fills it: what looks into it goes through it once. (It took hours.)"""
+    answer = ask(small, ANALYST, f"SELECT throwIf(1, repeat('{blanks}', 500000))")
+    assert answer.code == 395
+    assert len(answer.text) < 5_000
+    assert ask(small, ANALYST, "SELECT 1").text == "1\n"
 
 
 def test_an_insert_has_a_bound(small: StoreServer) -> None:

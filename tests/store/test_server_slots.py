@@ -30,6 +30,18 @@ async def test_a_user_gets_all_but_one() -> None:
         pass
 
 
+async def test_the_more_a_user_has_the_more_stay_free() -> None:
+    """Of eight the first gets half, and three more users still find a slot at once."""
+    slots = make(running=8, wait_seconds=0.0)
+    got: list[str] = []
+    async with contextlib.AsyncExitStack() as stack:
+        for user in (*"aaaaa", *"bbb", *"cc", "d"):
+            with contextlib.suppress(Refusal):
+                await stack.enter_async_context(slots.take(user))
+                got.append(user)
+    assert "".join(got) == "aaaabbcd"
+
+
 async def test_a_single_slot_is_everybodys() -> None:
     """With one slot nobody can be kept out of it for good."""
     slots = make(running=1)

@@ -36,7 +36,11 @@ _STATUS_OF_CODE: Final[Mapping[int, int]] = {
     202: 503,  # TOO_MANY_SIMULTANEOUS_QUERIES
 }
 _SERVER_ERROR: Final = 500
-_TEXT: Final = re.compile(r"^Code: (\d+)\. (.*?)(?: \(version [^()]*\))?\s*$", re.DOTALL)
+_CODE: Final = re.compile(r"Code: (\d+)\. ")
+_VERSION: Final = re.compile(r" \(version [^()]*\)\Z")
+_VERSION_BYTES: Final = 200
+_HALF_BYTES: Final = 32 * 1024
+"""Of the engine's text that is looked at, at either end: a query may put a gigabyte into it."""
 
 
 class Refusal(Exception):
@@ -52,12 +56,17 @@ class Refusal(Exception):
     @classmethod
     def of_engine(cls, error: Exception) -> Refusal:
         """From what chDB raised; its text is passed on as it is."""
-        found = _TEXT.match(str(error))
+        text = str(error)
+        if len(text) > 2 * _HALF_BYTES:
+            text = f"{text[:_HALF_BYTES]} … {text[-_HALF_BYTES:]}"
+        text = text.rstrip()
+        found = _CODE.match(text)
         if found is None:
-            return cls(1002, "UNKNOWN_EXCEPTION", str(error))
+            return cls(1002, "UNKNOWN_EXCEPTION", text)
         refusal = cls(int(found[1]), "", "")
         refusal.is_the_engines = True
-        return refusal.with_text(f"Code: {found[1]}. {found[2]}")
+        end = max(0, len(text) - _VERSION_BYTES)
+        return refusal.with_text(text[:end] + _VERSION.sub("", text[end:]))
 
     def with_text(self, text: str) -> Refusal:
         """The same refusal in other words."""

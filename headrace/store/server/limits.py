@@ -20,10 +20,12 @@ class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_queries: int = 8
-    """Queries of people that run at once; one user gets at most all but one of them."""
+    """Queries of people that run at once; the more a user has, the more of them stay free."""
     query_seconds: float = 60.0
     query_bytes: int = 2048 * MEBIBYTE
     query_threads: int = 4
+    read_rows: int = 10_000_000_000
+    """By one query, as the engine counts them."""
     result_rows: int = 10_000_000
     streamed_result_bytes: int = 2048 * MEBIBYTE
     """Of a result in a format whose blocks can be sent one by one (in the engine's columns)."""

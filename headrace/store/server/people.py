@@ -122,6 +122,8 @@ class People:
             "max_memory_usage": str(limits.query_bytes),
             "max_temporary_data_on_disk_size_for_query": str(limits.query_bytes),
             "max_threads": str(limits.query_threads),
+            "max_rows_to_read": str(limits.read_rows),
+            "read_overflow_mode": "throw",
             "max_result_rows": str(limits.result_rows),
             "max_result_bytes": str(
                 limits.streamed_result_bytes if streamed else limits.whole_result_bytes

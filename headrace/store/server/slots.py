@@ -1,7 +1,8 @@
 """Who runs a query now: a bounded number of people's queries, fairly among users.
 
-A user may take all slots but one; the last is for whoever has none. Whoever finds no slot waits
-a moment in a bounded queue, and is then told to come back.
+A user may take another slot while more are free than the user has: of eight one alone gets four,
+a second two, and a third and a fourth one each. Whoever finds no slot waits a moment in a bounded
+queue, and is then told to come back.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Slots:
     async def take(self, user: str) -> AsyncIterator[None]:
         """A slot for one query of `user`; raises `Refusal` 202 when there is none in time."""
         if self._is_closed:
-            raise self._full()
+            raise self._full(user)
         if not self._queue and self._may_run(user):
             self._of_user[user] += 1
         else:
@@ -46,13 +47,11 @@ class Slots:
     def _may_run(self, user: str) -> bool:
         if self._is_closed:
             return False
-        total = self._of_user.total()
-        of_one = max(1, self._running - 1)
-        return total < self._running and self._of_user[user] < of_one
+        return self._of_user.total() + self._of_user[user] < self._running
 
     async def _wait(self, user: str) -> None:
         if len(self._queue) >= self._waiting or self._waits(user) >= self._waiting // 2:
-            raise self._full()
+            raise self._full(user)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (user, turn)
         self._queue.append(entry)
@@ -65,7 +64,7 @@ class Slots:
             elif turn.done() and not turn.cancelled():
                 self._release(user)
             if isinstance(error, TimeoutError):
-                raise self._full() from None
+                raise self._full(user) from None
             raise
 
     def _waits(self, user: str) -> int:
@@ -90,9 +89,10 @@ class Slots:
                 self._of_user[user] += 1
                 turn.set_result(None)
 
-    def _full(self) -> Refusal:
+    def _full(self, user: str) -> Refusal:
         return Refusal(
             202,
             "TOO_MANY_SIMULTANEOUS_QUERIES",
-            f"Too many simultaneous queries. Maximum: {self._running}",
+            f"Too many simultaneous queries. Maximum: {self._running} for everybody, of which "
+            f"{user} has {self._of_user[user]}; try again when one has ended",
         )
