@@ -12,6 +12,12 @@ import msgspec
 
 from tests.store.server_fixture import PASSWORD, StoreServer
 
+REFUSED = {46, 62, 73, 115, 164, 452, 497}
+"""What the wall answers. A refused connection or a file that cannot be opened is not among them:
+a statement that got so far has got through."""
+NOT_THERE = {47, 60, 81, 182, 456}
+"""What the engine answers on names that an analyst's database does not hold."""
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What came back; header names are in lower case."""

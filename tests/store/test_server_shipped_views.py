@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.store.asking import ask, statements
-from tests.store.server_fixture import ANALYST, OPERATOR, StoreServer
+from tests.store.asking import NOT_THERE, REFUSED, ask, basic, get, request, statements
+from tests.store.server_fixture import ANALYST, OPERATOR, OTHER_ANALYST, PROCESSOR, StoreServer
 from tests.store.two_workspaces import OWN_ROWS, SECRET, make_two_shipped_workspaces
 
 pytestmark = pytest.mark.node
@@ -27,6 +28,45 @@ def test_no_predicate_sees_another_workspaces_row(shipped: StoreServer, sql: str
 
     assert answer.status == 200, answer.text
     assert SECRET not in answer.text
+
+
+@pytest.fixture(scope="module")
+def things(shipped: StoreServer) -> list[tuple[str, str]]:
+    """Database and name of everything that holds or shows rows."""
+    found = ask(
+        shipped,
+        PROCESSOR,
+        "SELECT database, name FROM system.tables "
+        "WHERE database IN ('headrace', 'ws_one', 'ws_two') FORMAT TSV",
+    ).text
+    things = [(database, name) for database, name in map(str.split, found.splitlines())]
+    assert len(things) > 20
+    return things
+
+
+@pytest.mark.parametrize("sql", statements("escapes_tables.sql"))
+def test_nothing_outside_is_reached(
+    shipped: StoreServer, things: list[tuple[str, str]], sql: str
+) -> None:
+    """Whatever it is, whoever asks: refused, and the refusal holds nothing of it."""
+    for database, name in things:
+        said = sql.replace("{table}", f"{database}.{name}")
+        said = said.replace("{database}", database).replace("{name}", name)
+        for user, own, asking in ((ANALYST, "ws_one", ask), (OTHER_ANALYST, "ws_two", get)):
+            if database != own:
+                answer = asking(shipped, user, said)
+                assert answer.code in REFUSED | NOT_THERE, (user, said, answer.text)
+                assert SECRET not in answer.text, (user, said)
+
+
+def test_nobody_is_nobody(shipped: StoreServer, things: list[tuple[str, str]]) -> None:
+    """Without a login, with a wrong password or another's name there is no table."""
+    for database, name in things:
+        path = f"/?{urlencode({'query': f'SELECT count() FROM {database}.{name}'})}"
+        for headers in ({}, basic(ANALYST, "wrong"), basic("nobody")):
+            answer = request(shipped, "GET", path, headers=headers)
+            assert answer.status in {401, 403}, answer.text
+            assert name not in answer.text
 
 
 @pytest.mark.parametrize("sql", statements("harmless.sql"))

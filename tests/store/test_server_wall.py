@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.workspaces.port import Role
-from tests.store.asking import Answer, ask, get, statements
+from tests.store.asking import NOT_THERE, REFUSED, Answer, ask, get, statements
 from tests.store.server_fixture import (
     ANALYST,
     OPERATOR,
@@ -22,12 +22,6 @@ READ_BY_NOBODY = statements("escapes_everyone.sql")
 NOT_FOR_ANALYSTS = statements("escapes_analyst.sql")
 HARMLESS = statements("harmless.sql")
 LEAKS = statements("leaks.sql")
-
-REFUSED = {46, 62, 73, 115, 164, 452, 497}
-"""What the wall answers. A refused connection or a file that cannot be opened is not among them:
-a statement that got so far has got through."""
-NOT_THERE = {47, 60, 81, 182, 456}
-"""What the engine answers on names that an analyst's database does not hold."""
 
 
 def assert_refused(answer: Answer, sql: str, codes: set[int]) -> None:
