@@ -12,7 +12,7 @@ import pytest
 
 from headrace.store.server.limits import StoreLimits
 from headrace.workspaces.port import Role
-from tests.store.asking import Answer, ask, basic, request
+from tests.store.asking import REFUSED, Answer, ask, basic, request, statements
 from tests.store.server_fixture import (
     ANALYST,
     OPERATOR,
@@ -26,6 +26,8 @@ from tests.store.server_process import wait_for
 pytestmark = pytest.mark.node
 
 MEBIBYTE = 1024 * 1024
+ENDED_BY = {None, 36, 46, 69, 131, 158, 159, 167, 191, 241, 306, 307, 395, 396}
+"""What the engine says of too much, and of texts and arrays it does not make; None: it answered."""
 ENDLESS = "SELECT count() FROM numbers(1e15) WHERE NOT ignore(sipHash64(number))"
 RUNNING = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT count() FROM numbers(%'"
 
@@ -139,6 +141,40 @@ def test_a_long_error_holds_nobody_up(small: StoreServer, blanks: str) -> None:
     assert answer.code == 395
     assert len(answer.text) < 5_000
     assert ask(small, ANALYST, "SELECT 1").text == "1\n"
+
+
+@pytest.mark.parametrize("sql", statements("exhaustions.sql"))
+def test_nothing_wears_the_server_out(small: StoreServer, sql: str) -> None:
+    """It ends well, or by a limit; not by the death of the server, and the next one is answered."""
+    answer = ask(small, ANALYST, sql, max_execution_time="2")
+    assert answer.status != 200 or answer.code is None
+    assert answer.code in ENDED_BY, answer.text[:500]
+    assert ask(small, ANALYST, "SELECT 1").text == "1\n"
+
+
+@pytest.mark.parametrize("depth", [1_000, 20_000, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("[", "]"), ("-", ""), ("NOT ", "")])
+def test_deep_nesting_is_refused(
+    small: StoreServer, opening: str, closing: str, depth: int
+) -> None:
+    """However deep: the parser's stack is the server's own."""
+    answer = ask(small, ANALYST, f"SELECT {opening * depth}1{closing * depth}")
+    assert answer.code in ENDED_BY | {62, 229}, answer.text[:500]
+    assert ask(small, ANALYST, "SELECT 1").text == "1\n"
+
+
+def test_anothers_query_id_reaches_nothing(small: StoreServer) -> None:
+    """A query under the id of one that runs neither ends it nor takes its place."""
+    first = Asking(small, ANALYST, ENDLESS, query_id="q", max_execution_time="3")
+    wait_for(lambda: running(small) == 1)
+    for more in ({}, {"replace_running_query": "1"}):
+        answer = ask(small, "second", "SELECT 1", url={"query_id": "q"} | more)
+        assert answer.text == "1\n" or answer.code in {115, 164, 216}, answer.text
+        assert ask(small, "second", "KILL QUERY WHERE query_id = 'q'").code in REFUSED
+    assert running(small) == 1
+    first.join(30)
+    assert first.answer is not None
+    assert first.answer.code == 159
 
 
 def test_an_insert_has_a_bound(small: StoreServer) -> None:

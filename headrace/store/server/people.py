@@ -129,6 +129,9 @@ class People:
                 limits.streamed_result_bytes if streamed else limits.whole_result_bytes
             ),
             "result_overflow_mode": "throw",
+            # Making one automaton of many patterns took seconds, which no limit of time ends.
+            "max_hyperscan_regexp_length": "1000",
+            "max_hyperscan_regexp_total_length": "10000",
             **question.session.settings,
             **self._settings.of_request(question.asked.settings),
         }
