@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+from urllib.parse import quote
+
 import pytest
 
 from headrace.workspaces.port import Role
-from tests.store.asking import NOT_THERE, REFUSED, Answer, ask, get, statements
+from tests.store.asking import NOT_THERE, REFUSED, Answer, ask, basic, get, request, statements
 from tests.store.server_fixture import (
     ANALYST,
     OPERATOR,
@@ -123,6 +126,67 @@ def test_identifiers_given_as_parameters_are_judged(
 
     assert_nothing_secret(answer, sql + str(parameters))
     assert answer.status != 200 or answer.text == "", answer.text
+
+
+FORBIDDEN = "SELECT * FROM ws_two.secret_table"
+JSON_LINE = {"Content-Type": "application/json"}
+SMUGGLED: dict[str, tuple[str, dict[str, str], bytes]] = {
+    # URL, headers, body
+    "a second query": (f"?query=SELECT+1&query={quote(FORBIDDEN)}", {}, b""),
+    "half in the URL": ("?query=SELECT+*+FROM+", {}, b"ws_two.secret_table"),
+    "half in the URL, with a line between": ("?query=SELECT+1+--", {}, b"\n, file('/etc/passwd')"),
+    "gzip": ("", {"Content-Encoding": "gzip"}, gzip.compress(FORBIDDEN.encode())),
+    "two members of gzip": (
+        "",
+        {"Content-Encoding": "gzip"},
+        gzip.compress(b"SELECT 1 --") + gzip.compress(b"\n;" + FORBIDDEN.encode()),
+    ),
+    "another's database": ("?database=ws_two", {}, b"SELECT * FROM secret_table"),
+    "the database twice": ("?database=ws_one&database=ws_two", {}, b"SELECT * FROM secret_table"),
+    "a header's database": ("", {"X-ClickHouse-Database": "ws_two"}, b"SELECT * FROM secret_table"),
+    "another's session": ("?session_id=theirs", {}, FORBIDDEN.encode()),
+    "a NUL before it": ("", {}, b"SELECT 1\0, file('/etc/passwd')"),
+    "a NUL in the name": ("", {}, b"SELECT * FROM ws_two\0.secret_table"),
+    "no UTF-8": ("", {}, b"SELECT * FROM ws_two\xff.secret_table"),
+    "overlong UTF-8": ("", {}, b"SELECT \xc0\xa7 FROM ws_two.secret_table"),
+    "UTF-16": ("", {}, FORBIDDEN.encode("utf-16")),
+    "full-width letters": ("", {}, "SELECT * FROM ｗｓ_ｔｗｏ.secret_table".encode()),
+    "a dotless i": ("", {}, "SELECT fıle('/etc/passwd')".encode()),
+    "a ligature": ("", {}, "SELECT ﬁle('/etc/passwd')".encode()),
+    "blanks of other kinds": ("", {}, "SELECT\u00a0*\u2003FROM\u3000ws_two.secret_table".encode()),
+    "a byte-order mark": ("", {}, b"\xef\xbb\xbf" + FORBIDDEN.encode()),
+    "a parameter that is SQL": (
+        f"?param_x={quote('1) UNION ALL (' + FORBIDDEN)}",
+        {},
+        b"SELECT * FROM numbers({x:UInt8})",
+    ),
+    "a setting that is SQL": (f"?default_format={quote('CSV ' + FORBIDDEN)}", {}, b"SELECT 1"),
+    "external data": (
+        "?events_structure=x+String&events_format=TSV",
+        {"Content-Type": "multipart/form-data; boundary=cut"},
+        b'--cut\r\nContent-Disposition: form-data; name="query"\r\n\r\n'
+        + FORBIDDEN.encode()
+        + b'\r\n--cut\r\nContent-Disposition: form-data; name="events"; filename="x"\r\n\r\n'
+        b"x\r\n--cut--\r\n",
+    ),
+    "JSON": ("", JSON_LINE, b'{"query": "' + FORBIDDEN.encode() + b'"}'),
+    "a role": ("?role=processor", {}, FORBIDDEN.encode()),
+    "a method of another name": ("", {"X-HTTP-Method-Override": "PUT"}, FORBIDDEN.encode()),
+    "a quota": ("?quota_key=x", {"X-ClickHouse-Quota": "x"}, FORBIDDEN.encode()),
+    "the native protocol's version": ("?client_protocol_version=54460", {}, FORBIDDEN.encode()),
+}
+
+
+@pytest.mark.parametrize("way", SMUGGLED)
+def test_nothing_is_smuggled_past_the_wall(two_workspaces: StoreServer, way: str) -> None:
+    """Whatever part of a request carries it, what runs is what was judged."""
+    url, headers, body = SMUGGLED[way]
+    answer = request(
+        two_workspaces, "POST", f"/{url}", headers={**basic(ANALYST), **headers}, body=body
+    )
+    assert answer.status in {400, 403, 404, 500, 501} or answer.text == "1\n", answer.text
+    for word in (SECRET, "root:"):
+        assert word not in answer.text, answer.text
 
 
 def test_identifiers_given_as_parameters_work(two_workspaces: StoreServer) -> None:
