@@ -214,6 +214,7 @@ def test_ctrl_c_reaches_a_node_that_a_script_started(make_node: MakeNode) -> Non
         terminal.until_shown(READY)
         assert terminal.foreground() == node.state.pid
         terminal.press(CTRL_Z)
+        assert node.run("query", "SELECT 1").returncode == 0
         terminal.press(CTRL_C)
         terminal.until_shown("ended with 0")
         assert terminal.end() == 0

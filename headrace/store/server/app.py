@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -129,6 +131,14 @@ def _counted(user: StoreUser) -> Iterator[None]:
         STORE_QUERIES.labels(role=user.role, result=result).inc()
 
 
+def _take_ctrl_z_as_before() -> None:
+    """Importing the engine takes this signal as well; a node ignores it, or its store would be
+    stopped where nobody could wake it."""
+    before = signal.getsignal(signal.SIGTSTP)
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTSTP, before)
+
+
 async def serve_store(
     path: Path,
     listen: Address,
@@ -147,6 +157,7 @@ async def serve_store(
     listening = open_socket(listen)
     with contextlib.closing(listening):
         engine = await asyncio.to_thread(Engine, path, limits)
+        _take_ctrl_z_as_before()
         try:
             app = StoreApp(engine, directory, limits, clock or SystemClock())
             await serve(
