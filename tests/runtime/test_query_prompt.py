@@ -114,14 +114,14 @@ def test_what_was_typed_is_there_the_next_time(home: Path) -> None:
 
 def test_ctrl_c_cancels_what_runs_and_what_is_typed(home: Path, server: StoreServer) -> None:
     """The prompt stays, and the store works no more."""
-    running = "SELECT count() FROM system.processes WHERE query LIKE '%numbers(9999999999999)%'"
+    running = "SELECT count() FROM system.processes WHERE query LIKE '%numbers(9999999999)%'"
     running += " AND query NOT LIKE '%system.processes%'"
     with prompt(home) as terminal, contextlib.closing(server.client(OPERATOR)) as client:
 
         def count() -> int:
             return int(client.query(running).result_rows[0][0])
 
-        press(terminal, "SELECT sum(sipHash64(number)) FROM numbers(9999999999999);", ENTER)
+        press(terminal, "SELECT sum(sipHash64(number)) FROM numbers(9999999999);", ENTER)
         until(lambda: count() == 1, "it runs")
         terminal.press(CTRL_C)
         terminal.until_shown(READY)
