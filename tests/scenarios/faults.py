@@ -31,6 +31,7 @@ POINTS: Final = (
     Point.EVENTS_INSERTED,
     Point.REJECTED_INSERTED,
     Point.LINKS_INSERTED,
+    Point.WRITTEN,
     Point.COMMITTED,
 )
 """Those that every load comes by."""

@@ -24,7 +24,7 @@ async def test_processors_that_die_between_two_steps(
     cluster = shared_cluster
     points = chosen.sample(POINTS, len(POINTS)) * (3 if IS_LONG else 1)
     async with loaded(cluster, chosen) as (workspace, load):
-        for first, second in zip(points[::2], points[1::2], strict=False):
+        for first, second in zip(points[::2], points[1::2], strict=True):
             await asyncio.gather(
                 asyncio.to_thread(die_at, cluster.processors[0], first, chosen.randint(1, 3)),
                 asyncio.to_thread(die_at, cluster.processors[1], second, chosen.randint(1, 3)),
