@@ -17,6 +17,7 @@ from headrace.eventlog.sqlite.appender import SqliteAppender
 from headrace.schemas.errors import HeadraceError, Overloaded
 from tests.eventlog.adapters import append_when_possible, batch, until
 from tests.eventlog.sqlite_files import appending, settle_everything, stored
+from tests.services.missing import leave_out
 
 MEBIBYTE = 1024 * 1024
 CHUNK = batch(os.urandom(100_000))
@@ -73,7 +74,7 @@ def mount(folder: Path) -> MountedDisk:
     try:
         return MountedDisk(folder)
     except (subprocess.CalledProcessError, FileNotFoundError):
-        pytest.skip("needs the right to mount a tmpfs")
+        leave_out("a disk that can be filled", "run as a user who may mount a tmpfs")
 
 
 async def append_until_refused(appender: SqliteAppender) -> int:

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from headrace.schemas.errors import Fenced, Unavailable
 from tests.eventlog.adapters import batch, owned, read, read_all, until
 from tests.eventlog.kafka_log import Tools, appending, freeze, made, made_anew, options_for
 from tests.services.kafka import ROOT, KafkaServer
+
+MOVED_SECONDS = 10.0
+"""A session of six, and the rebalance."""
 
 
 class Processor:
@@ -123,6 +126,12 @@ async def fill(options: KafkaOptions, *values: bytes) -> None:
         await appender.append(batch(*values))
 
 
+async def moved(*owners: Awaitable[None]) -> None:
+    """Wait for partitions to move, which they are promised to do within ten seconds."""
+    async with asyncio.timeout(MOVED_SECONDS):
+        await asyncio.gather(*owners)
+
+
 # Sharing
 
 
@@ -135,11 +144,11 @@ async def test_two_processors_share_and_one_takes_all_when_the_other_stops(
         await first.owns(4)
         before = list(first.held.values())
         second = Processor(options)
-        await asyncio.gather(first.owns(2), second.owns(2))
+        await moved(first.owns(2), second.owns(2))
         assert sorted([*first.held, *second.held]) == [0, 1, 2, 3]
         assert all(assignment.revoked.is_set() for assignment in before)
         await second.stop()
-        await first.owns(4)
+        await moved(first.owns(4))
 
 
 async def test_more_processors_than_partitions_leave_some_idle(kafka: KafkaServer) -> None:
@@ -164,7 +173,7 @@ async def test_a_killed_processor_is_replaced(kafka: KafkaServer, member_console
         await member.says("assigned")
         await survivor.owns(2)
         member.kill()
-        await survivor.owns(4)
+        await moved(survivor.owns(4))
 
 
 async def test_a_processor_frozen_past_its_session_is_fenced_and_begins_anew(

@@ -257,14 +257,43 @@ def test_the_queries_of_the_documents_say_the_same(home: Path, rows: Rows) -> No
     assert gaps == [Range(5, 6), Range(8, 8)]
 
 
+def queries_of_the_readme() -> list[str]:
+    """By workspace and hour; by partition."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    return re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+
+
+def asked_as_operator(home: Path, query: str) -> list[dict[str, Any]]:
+    with StoreReader(operator_login(settings_for(home))) as store:
+        return store.rows(query, dict[str, Any])
+
+
+def test_the_query_of_the_readme_counts_by_workspace_and_hour(home: Path, rows: Rows) -> None:
+    """What is in two tables, or twice in one, is appended once and counted twice."""
+    by_hour, _ = queries_of_the_readme()
+    rows.store(1, 2, 3)
+    rows.store(4, workspace_id="ws_two", received_at=NOW - timedelta(hours=1))
+    rows.reject(5)
+    rows.deduplicate(6, 7)
+
+    def numbers() -> list[tuple[Any, ...]]:
+        return [
+            (line["workspace_id"], line["hour"][:13], *list(line.values())[2:])
+            for line in asked_as_operator(home, by_hour)
+        ]
+
+    earlier = ("ws_two", f"{NOW - timedelta(hours=1):%Y-%m-%d %H}", 1, 1, 0, 0)
+    assert numbers() == [earlier, ("ws_one", HOUR[:13], 6, 3, 1, 2)]
+    rows.reject(3)
+    assert numbers() == [earlier, ("ws_one", HOUR[:13], 6, 3, 2, 2)]
+
+
 def test_the_query_of_the_readme_finds_what_is_not_there_once(home: Path, rows: Rows) -> None:
     """Three numbers that are equal if and only if every position is held once."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    [query] = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    _, query = queries_of_the_readme()
 
     def numbers() -> list[int]:
-        with StoreReader(operator_login(settings_for(home))) as store:
-            [line] = store.rows(query, dict[str, Any])
+        [line] = asked_as_operator(home, query)
         return [line[name] for name in ("rows", "positions", "expected")]
 
     rows.store(1, 2, 4)

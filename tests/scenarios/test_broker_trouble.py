@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
 
@@ -142,10 +143,10 @@ async def test_fifty_at_once_with_the_same_key(
     again = await asyncio.gather(*(asyncio.to_thread(send, url) for url in cluster.urls * 3))
     assert set(again) == {(200, "true", winner[2])}
 
-    def rows() -> list[tuple[int, int]]:
-        return cluster.rows(
-            "SELECT count(), uniqExact(event_id) FROM events WHERE workspace_id = {w:String}",
-            w=workspace.id,
-        )
+    def rows() -> list[str]:
+        query = "SELECT event_id FROM events WHERE workspace_id = {w:String} ORDER BY event_id"
+        return [event_id for (event_id,) in cluster.rows(query, w=workspace.id)]
 
-    await asyncio.to_thread(until, lambda: rows() == [(5, 5)], "the five events are there")
+    ids = sorted(json.loads(winner[2])["event_ids"])
+    assert len(ids) == 5
+    await asyncio.to_thread(until, lambda: rows() == ids, "the winner's five events are there")
