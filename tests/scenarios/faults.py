@@ -7,6 +7,7 @@ nothing but the account can tell that it happened. The scenarios' tests have eac
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import signal
@@ -17,10 +18,11 @@ from typing import Any, Final
 import msgspec
 
 from headrace.processor.failpoints import Point
+from headrace.store.engines import WINDOW_BLOCKS
 from tests.scenarios.account import until_settled
 from tests.scenarios.cluster import Cluster, runs
 from tests.scenarios.disks import SmallDisk
-from tests.scenarios.load import Load
+from tests.scenarios.load import Again, Load, flooding
 from tests.scenarios.program import Program
 from tests.services.postgres import PostgresServer
 
@@ -36,6 +38,8 @@ POINTS: Final = (
 )
 """Those that every load comes by."""
 TROUBLES: Final = ("cut", "drop_answers", "refuse", "hold", "delay")
+WINDOWED: Final = ("events_rows", "rejected_events_rows", "deduplicated_events_rows")
+"""The tables whose blocks carry tokens."""
 CAREFUL: Final = {"type": "object", "properties": {"tenth": {"type": "integer", "maximum": 7}}}
 """A schema of the event `scenario` that rejects some of them; `purchase` has none beside it."""
 
@@ -258,7 +262,8 @@ def careful_schemas(folder: Path) -> Path:
 
 
 async def remake_topic(stage: Stage) -> None:
-    """The topic is drained and made anew under its name: another log."""
+    """The topic is drained and made anew under its name, another log; before it or after it the
+    collectors begin."""
     cluster = stage.cluster
     for collector in cluster.collectors:
         assert await asyncio.to_thread(collector.end) == 0
@@ -266,8 +271,76 @@ async def remake_topic(stage: Stage) -> None:
     for processor in cluster.processors:
         assert await asyncio.to_thread(processor.end) == 0
     await cluster.topic.delete()
+    if stage.chosen.random() < 0.5:
+        for collector in cluster.collectors:
+            await asyncio.to_thread(collector.start)
+        await stage.load.until_answer("503")
     await asyncio.to_thread(cluster.migrate)
     await asyncio.to_thread(cluster.start_programs)
+
+
+async def begin_without_broker(stage: Stage) -> None:
+    """A collector that begins while there is no broker: alive, not ready, and then ready."""
+    cluster = stage.cluster
+    collector = stage.chosen.choice(cluster.collectors)
+    await asyncio.to_thread(cluster.broker.kill)
+    await restart(collector)
+    await stage.load.until_answer("503")
+    assert (collector.status("/livez"), collector.status("/readyz")) == (200, 503)
+    await asyncio.to_thread(cluster.broker.start)
+
+
+async def flood(stage: Stage) -> None:
+    """Somebody sends as much as he can, all of it of one device."""
+    first = stage.chosen.randrange(1 << 6, 1 << 20) << 32  # beyond every other's numbers
+    load = Load(
+        stage.cluster.urls,
+        stage.load.key,
+        keyed=1,
+        unkeyed=3,
+        batch=250,
+        first=first,
+        seed=stage.chosen.randrange(1 << 32),
+        make=flooding,
+    )
+    load.start()
+    await asyncio.sleep(stage.chosen.uniform(2.0, 6.0))
+    await load.stop()
+    stage.load.merge(load)
+
+
+async def fifty_at_once(stage: Stage) -> None:
+    """Fifty requests with the same key at the same moment, while the broker is slow."""
+    again = Again(
+        stage.cluster.urls, stage.load.key, first=stage.chosen.randrange(1 << 6, 1 << 20) << 32
+    )
+    await asyncio.to_thread(stage.cluster.to_broker.delay, stage.chosen.uniform(0.0, 1.0))
+    await again.send_at_once(50)
+    await asyncio.to_thread(stage.cluster.to_broker.pass_on)
+    stage.load.accepted |= again.accepted
+
+
+async def narrow_windows(stage: Stage) -> None:
+    """The store remembers one token alone, dies in the middle of inserts, and processors do."""
+    cluster = stage.cluster
+    await asyncio.to_thread(set_windows, cluster, 1)
+    for _ in range(stage.chosen.randint(1, 3)):
+        await asyncio.sleep(stage.chosen.uniform(0.2, 2.0))
+        victims = stage.chosen.sample([cluster.store, *cluster.processors], 2)
+        for victim in victims:
+            await asyncio.to_thread(victim.kill)
+        await asyncio.sleep(stage.chosen.uniform(0.0, 2.0))
+        await asyncio.to_thread(cluster.start_programs)
+    await asyncio.to_thread(set_windows, cluster, WINDOW_BLOCKS)
+
+
+def set_windows(cluster: Cluster, blocks: int) -> None:
+    """Let each table of the store's remember the tokens of so many blocks."""
+    with contextlib.closing(cluster.clickhouse(as_processor=True)) as client:
+        for table in WINDOWED:
+            client.command(
+                f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = {blocks}"
+            )
 
 
 async def fill_store(stage: Stage) -> None:
@@ -306,6 +379,10 @@ FAULTS: Final[Mapping[Fault, int]] = {
     move_commits_back: 2,
     change_schemas: 1,
     remake_topic: 1,
+    begin_without_broker: 1,
+    flood: 1,
+    fifty_at_once: 1,
+    narrow_windows: 2,
 }
 """How often each of them happens, beside the others."""
 DISK_FAULTS: Final[Mapping[Fault, int]] = {fill_store: 1, fill_broker: 1}

@@ -195,6 +195,24 @@ class Again:
                 assert self.accepted in ({}, answered), "another try, other ids"
                 self.accepted = answered
 
+    async def send_at_once(self, times: int) -> None:
+        """So many at the same time over all collectors, then again: one wins, and all who are
+        told ids are told the winner's."""
+        async with httpx2.AsyncClient(headers=self._headers, timeout=ANSWER_SECONDS) as http:
+            urls = itertools.islice(itertools.cycle(self._urls), times)
+            answers = await asyncio.gather(
+                *(http.post(f"{url}/v1/batch/events", json=self._body) for url in urls),
+                return_exceptions=True,
+            )
+        await self.send()
+        for answer in answers:
+            if isinstance(answer, httpx2.TransportError):
+                continue
+            assert isinstance(answer, httpx2.Response), repr(answer)
+            assert answer.status_code in {200, *_AGAIN}, answer.text
+            if answer.status_code == 200:
+                assert answer.json()["event_ids"] == list(self.accepted), "two winners"
+
     async def _insist(self, http: httpx2.AsyncClient, url: str) -> list[str]:
         for _ in range(100):
             with contextlib.suppress(httpx2.TransportError):
@@ -222,6 +240,11 @@ async def loaded(
         await load.give_up()
         raise
     await load.stop()
+
+
+def flooding(number: int) -> dict[str, Any]:
+    """One of a flood: all of them are one device's, and so of one partition."""
+    return make_event(number) | {"user_id": None, "anonymous_id": "one-device"}
 
 
 def make_event(number: int) -> dict[str, Any]:

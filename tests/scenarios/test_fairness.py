@@ -12,7 +12,7 @@ import pytest
 
 from tests.scenarios.account import check
 from tests.scenarios.cluster import Cluster
-from tests.scenarios.load import loaded, make_event
+from tests.scenarios.load import flooding, loaded, make_event
 
 pytestmark = pytest.mark.node
 
@@ -44,10 +44,6 @@ async def test_a_flood_at_most_doubles_another_workspace_s_delay(
         if flooded <= 2 * quiet + SLACK_SECONDS:
             return
     raise AssertionError(f"seconds without and with the flood: {found}")
-
-
-def flooding(number: int) -> dict[str, object]:
-    return make_event(number) | {"user_id": None, "anonymous_id": "one-device"}
 
 
 async def measure(cluster: Cluster, workspace_id: str, key: str) -> float:

@@ -19,6 +19,7 @@ from tests.scenarios.cluster import Cluster
 from tests.scenarios.faults import (
     careful_schemas,
     kill_processors,
+    set_windows,
     stale_positions,
     until_group_is_empty,
 )
@@ -26,8 +27,6 @@ from tests.scenarios.load import Again, Load, loaded
 from tests.scenarios.node import until
 
 pytestmark = pytest.mark.node
-
-TABLES = ("events_rows", "rejected_events_rows", "deduplicated_events_rows")
 
 
 async def lose(cluster: Cluster, _: random.Random) -> None:
@@ -113,8 +112,7 @@ async def test_a_store_away_longer_than_windows_of_one(
     """The store remembers one token alone and dies again and again in the middle of inserts, and
     processors beside it, with and without their commits."""
     cluster = await asyncio.to_thread(make_cluster().start)
-    for table in TABLES:
-        await asyncio.to_thread(narrow, cluster, table)
+    await asyncio.to_thread(set_windows, cluster, 1)
     async with loaded(cluster, chosen) as (workspace, load):
         for fate in (keep, lose, keep, move_back):
             await load.until_more()
@@ -127,12 +125,6 @@ async def test_a_store_away_longer_than_windows_of_one(
             await asyncio.to_thread(cluster.start_programs)
     await check(cluster, workspace, load)
     await remake_topic(cluster, chosen)
-
-
-def narrow(cluster: Cluster, table: str) -> None:
-    client = cluster.clickhouse(as_processor=True)
-    client.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 1")
-    client.close()
 
 
 async def remake_topic(cluster: Cluster, chosen: random.Random) -> None:
