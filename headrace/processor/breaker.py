@@ -20,9 +20,9 @@ must also have hit more than `share` of the workspaces that sent such events. A 
 cannot be read was written by no client, and so it needs no second witness.
 
 Asked is only when more than `share` of a range is rejected for one reason, and the store once a
-second at most. Replays and marked retries do not count: they were rejected before. What the store
-refuses is known late, when the range was begun; it is judged then, and a begun range is repeated
-as it is.
+second at most. Replays do not count: they were rejected before. Marked retries do, for while Redis
+is away every request with a key is marked. What the store refuses is known late, when the range
+was begun; it is judged then, and a begun range is repeated as it is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from headrace.runtime.metrics import BREAKER_SHARE, BREAKER_TRIPPED
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.outcomes import Code, Rejected
 from headrace.schemas.reasons import without_indexes
-from headrace.schemas.records import Header
+from headrace.schemas.records import MARK_REPLAY, Header
 from headrace.store.port import EventRow, Outcomes, Reason, Sent, Store
 
 KNOWN_PART: Final = 0.1
@@ -203,7 +203,7 @@ def _parts(range_: Range, held: Set[int]) -> Mapping[datetime, _Part]:
         part = parts[_minute(record.appended_at)]
         part.records += 1
         why = range_.rejected.get(record.position)
-        if why is not None and Header.MARK not in record.headers:
+        if why is not None and record.headers.get(Header.MARK) != MARK_REPLAY:
             part.rejected[_reason(why)] += 1
     return parts
 
