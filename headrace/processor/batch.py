@@ -15,7 +15,7 @@ from headrace.processor.decode import glimpse
 from headrace.processor.ranges import Range
 from headrace.schemas.event_ids import request_of
 from headrace.schemas.outcomes import Rejected
-from headrace.schemas.records import FIRST_YEAR, LAST_YEAR, MARK_REPLAY, Header
+from headrace.schemas.records import FIRST_YEAR, LAST_YEAR, is_replay
 from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
 
 _Name = tuple[str, str]
@@ -79,14 +79,14 @@ def _find_duplicates(range_: Range, held: Set[int], suspects: Suspects) -> dict[
         if row is None or record.position in held:
             continue
         name = (row.workspace_id, row.event_id)
-        is_replay = record.headers.get(Header.MARK) == MARK_REPLAY
+        replayed = is_replay(record.headers)
         is_rejected = record.position in range_.rejected
         elsewhere = [*suspects.stored.get(name, ())]
-        if not is_replay:
+        if not replayed:
             elsewhere += suspects.rejected.get(name, ())
         elsewhere = [place for place in elsewhere if place != row.place]
-        earlier = (first_stored if is_replay else first).get(name)
-        if is_replay and is_rejected:
+        earlier = (first_stored if replayed else first).get(name)
+        if replayed and is_rejected:
             first.setdefault(name, row.place)
         elif elsewhere:
             kept[row.place] = min(elsewhere)

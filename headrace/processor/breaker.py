@@ -39,7 +39,7 @@ from headrace.runtime.metrics import BREAKER_SHARE, BREAKER_TRIPPED
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.outcomes import Code, Rejected
 from headrace.schemas.reasons import without_indexes
-from headrace.schemas.records import MARK_REPLAY, Header
+from headrace.schemas.records import is_replay
 from headrace.store.port import EventRow, Outcomes, Reason, Sent, Store
 
 KNOWN_PART: Final = 0.1
@@ -203,7 +203,7 @@ def _parts(range_: Range, held: Set[int]) -> Mapping[datetime, _Part]:
         part = parts[_minute(record.appended_at)]
         part.records += 1
         why = range_.rejected.get(record.position)
-        if why is not None and record.headers.get(Header.MARK) != MARK_REPLAY:
+        if why is not None and not is_replay(record.headers):
             part.rejected[_reason(why)] += 1
     return parts
 

@@ -20,7 +20,7 @@ from headrace.runtime.metrics import (
     RECORDS_SETTLED,
     SETTLED_AT,
 )
-from headrace.schemas.records import MARK_REPLAY, Header
+from headrace.schemas.records import is_replay
 from headrace.store.port import EventRow
 
 _LOOKED_AT: Final = 100
@@ -49,4 +49,4 @@ def count_freshness(range_: Range, events: Sequence[EventRow], now: datetime) ->
 def _is_replay(range_: Range, position: int) -> bool:
     """Received long ago, and no sign of how fast we are."""
     index = bisect_left(range_.records, position, key=lambda record: record.position)
-    return range_.records[index].headers.get(Header.MARK) == MARK_REPLAY
+    return is_replay(range_.records[index].headers)

@@ -7,6 +7,7 @@ processor's business.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -65,3 +66,8 @@ MARK_RETRY: Final = b"retry"
 """A keyed request that the key store could not prove to be the first of its key."""
 MARK_REPLAY: Final = b"replay"
 """A rejected event sent through again under its old id."""
+
+
+def is_replay(headers: Mapping[str, bytes]) -> bool:
+    """Whether a record with these headers was rejected before and sent through again."""
+    return headers.get(Header.MARK) == MARK_REPLAY

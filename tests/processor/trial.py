@@ -30,7 +30,7 @@ from headrace.processor.processor import Processor
 from headrace.processor.ranges import Flush
 from headrace.processor.tracing import RangeTracer
 from headrace.runtime.clock import ManualClock
-from headrace.schemas.records import MARK_REPLAY, MARK_RETRY, EventValue, Header
+from headrace.schemas.records import MARK_RETRY, EventValue, Header, is_replay
 from headrace.schemas.taxonomy import Compiled, Taxonomy
 from headrace.store.memory import MemoryStore, count_links
 from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
@@ -181,7 +181,7 @@ class Trial:
             for record in self.log.records(partition):
                 place = Place(self.log.log_id, partition, record.position)
                 self.appended[place] = record.value
-                if record.headers.get(Header.MARK) == MARK_REPLAY:
+                if is_replay(record.headers):
                     self.replayed.add(place)
 
     async def append_one_of_each(self) -> None:
