@@ -14,7 +14,7 @@ from headrace.processor.breaker import Breaker, Tripped
 from headrace.processor.failpoints import Point
 from headrace.processor.identify import identify_event
 from headrace.schemas.outcomes import Code, Rejected
-from headrace.schemas.records import MARK_REPLAY, MARK_RETRY, EventValue
+from headrace.schemas.records import MARK_REPLAY, MARK_RETRY
 from headrace.schemas.taxonomy import Taxonomy
 from headrace.store.port import EventRow, Place
 from tests.processor.trial import (
@@ -43,8 +43,11 @@ def start_again(trial: Trial, *, share: float = 0.5, records: int = 10) -> None:
     trial.breaker = Breaker(trial.store, share, records, second_look_seconds=0.0)
 
 
-async def send(trial: Trial, price: float, count: int, workspace: str = "ws") -> None:
-    await trial.append(*(trial.purchase(price, workspace_id=workspace) for _ in range(count)))
+async def send(
+    trial: Trial, price: float, count: int, workspace: str = "ws", mark: bytes | None = None
+) -> None:
+    events = [trial.purchase(price, workspace_id=workspace) for _ in range(count)]
+    await trial.append(*events, mark=mark)
 
 
 async def pass_day(trial: Trial, good: int, bad: int, schemas: Taxonomy = STRICT) -> None:
@@ -290,8 +293,7 @@ async def test_different_reasons_do_not_add_up() -> None:
 async def test_a_replay_does_not_count() -> None:
     """It was rejected before, and the operator who sends it through sees what becomes of it."""
     trial = make_trial()
-    events: list[EventValue] = [trial.purchase(BAD) for _ in range(50)]
-    await trial.append(*events, mark=MARK_REPLAY)
+    await send(trial, BAD, 50, mark=MARK_REPLAY)
     await trial.settle(STRICT)
     trial.check()
 
@@ -299,8 +301,7 @@ async def test_a_replay_does_not_count() -> None:
 async def test_a_marked_retry_counts() -> None:
     """While Redis is away every request with a key is marked: a bad deploy looks like that, too."""
     trial = make_trial()
-    events: list[EventValue] = [trial.purchase(BAD) for _ in range(50)]
-    await trial.append(*events, mark=MARK_RETRY)
+    await send(trial, BAD, 50, mark=MARK_RETRY)
     with pytest.raises(Tripped):
         await trial.settle(STRICT)
     assert trial.store.rejected == []

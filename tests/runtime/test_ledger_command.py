@@ -238,6 +238,11 @@ def test_since_counts_from_the_first_row_received_since(home: Path, rows: Rows) 
     assert found.hours == [Hour("ws_one", None, 1, 0, 0, 0), Hour("ws_one", HOUR, 3, 0, 0, 0)]
 
 
+def asked_as_operator(home: Path, query: str) -> list[dict[str, Any]]:
+    with StoreReader(operator_login(settings_for(home))) as store:
+        return store.rows(query, dict[str, Any])
+
+
 def test_the_queries_of_the_documents_say_the_same(home: Path, rows: Rows) -> None:
     """What `docs/tables.md` shows runs as it stands there, as the operator."""
     rows.store(1, 2, 3, 7, 7)
@@ -246,10 +251,8 @@ def test_the_queries_of_the_documents_say_the_same(home: Path, rows: Rows) -> No
     text = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
     _, _, section = text.partition("## The ledger")
     by_hour, by_window, missing = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
-    with StoreReader(operator_login(settings_for(home))) as store:
-        [hour] = store.rows(by_hour, dict[str, Any])
-        [window] = store.rows(by_window, dict[str, Any])
-        gaps = store.rows(missing, Range)
+    [hour], [window] = asked_as_operator(home, by_hour), asked_as_operator(home, by_window)
+    gaps = [Range(**gap) for gap in asked_as_operator(home, missing)]
     assert [hour[name] for name in ("stored", "rejected", "deduplicated", "appended")] == [
         *(5, 1, 1, 7)
     ]
@@ -261,11 +264,6 @@ def queries_of_the_readme() -> list[str]:
     """By workspace and hour; by partition."""
     text = (Path(__file__).parents[2] / "README.md").read_text()
     return re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
-
-
-def asked_as_operator(home: Path, query: str) -> list[dict[str, Any]]:
-    with StoreReader(operator_login(settings_for(home))) as store:
-        return store.rows(query, dict[str, Any])
 
 
 def test_the_query_of_the_readme_counts_by_workspace_and_hour(home: Path, rows: Rows) -> None:

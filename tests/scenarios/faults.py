@@ -55,6 +55,10 @@ class Stage(msgspec.Struct, frozen=True):
     longest_seconds: float
     """Of a broker that says nothing."""
 
+    def first_number(self) -> int:
+        """Where the numbers of another load begin: beyond those of the soak's own."""
+        return self.chosen.randrange(1 << 6, 1 << 20) << 32
+
 
 Fault = Callable[[Stage], Awaitable[None]]
 
@@ -243,7 +247,7 @@ async def until_group_is_empty(cluster: Cluster) -> None:
 async def change_schemas(stage: Stage) -> None:
     """A processor dies in a range, and whoever comes next judges its records otherwise."""
     cluster = stage.cluster
-    folder = careful_schemas(cluster.root / "schemas")
+    folder = write_schemas(cluster.root / "schemas")
     for processor in cluster.processors:
         point = stage.chosen.choice([Point.EVENTS_INSERTED, Point.REJECTED_INSERTED])
         await asyncio.to_thread(die_at, processor, point, stage.chosen.randint(1, 3))
@@ -254,10 +258,10 @@ async def change_schemas(stage: Stage) -> None:
     await asyncio.to_thread(cluster.mend)
 
 
-def careful_schemas(folder: Path) -> Path:
-    """A folder of schemas that rejects some of the load's events."""
+def write_schemas(folder: Path, schema: Mapping[str, object] = CAREFUL) -> Path:
+    """A folder of schemas that rejects some of the load's events, or what the given one does."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scenario.json").write_text(json.dumps(CAREFUL))
+    (folder / "scenario.json").write_text(json.dumps(schema))
     return folder
 
 
@@ -292,14 +296,13 @@ async def begin_without_broker(stage: Stage) -> None:
 
 async def flood(stage: Stage) -> None:
     """Somebody sends as much as he can, all of it of one device."""
-    first = stage.chosen.randrange(1 << 6, 1 << 20) << 32  # beyond every other's numbers
     load = Load(
         stage.cluster.urls,
         stage.load.key,
         keyed=1,
         unkeyed=3,
         batch=250,
-        first=first,
+        first=stage.first_number(),
         seed=stage.chosen.randrange(1 << 32),
         make=flooding,
     )
@@ -311,9 +314,7 @@ async def flood(stage: Stage) -> None:
 
 async def fifty_at_once(stage: Stage) -> None:
     """Fifty requests with the same key at the same moment, while the broker is slow."""
-    again = Again(
-        stage.cluster.urls, stage.load.key, first=stage.chosen.randrange(1 << 6, 1 << 20) << 32
-    )
+    again = Again(stage.cluster.urls, stage.load.key, first=stage.first_number())
     await asyncio.to_thread(stage.cluster.to_broker.delay, stage.chosen.uniform(0.0, 1.0))
     await again.send_at_once(50)
     await asyncio.to_thread(stage.cluster.to_broker.pass_on)

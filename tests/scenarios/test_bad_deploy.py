@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.scenarios.account import check
 from tests.scenarios.cluster import Cluster
+from tests.scenarios.faults import write_schemas
 from tests.scenarios.load import loaded
 
 pytestmark = pytest.mark.node
@@ -29,9 +29,7 @@ async def test_the_breaker_stops_a_processor_and_the_log_keeps_what_came(
     )
     [processor] = cluster.processors
     assert await asyncio.to_thread(processor.end) == 0
-    (tmp_path / "stricter").mkdir()
-    (tmp_path / "stricter" / "scenario.json").write_text(json.dumps(STRICTER))
-    processor.temporary["HEADRACE_SCHEMAS"] = str(tmp_path / "stricter")
+    processor.temporary["HEADRACE_SCHEMAS"] = str(write_schemas(tmp_path / "stricter", STRICTER))
     async with loaded(cluster, chosen, pause_seconds=0.2) as (workspace, load):
         while len(load.accepted) < 20 * RECORDS:
             await load.until_more()

@@ -11,12 +11,11 @@ import pytest
 
 from tests.scenarios.account import check
 from tests.scenarios.cluster import PARTITIONS, Cluster
+from tests.scenarios.faults import TROUBLES
 from tests.scenarios.load import Load, loaded
 from tests.scenarios.node import post, until
 
 pytestmark = pytest.mark.node
-
-TROUBLES = ("cut", "drop_answers", "refuse", "hold", "delay")
 
 
 async def test_a_broker_that_comes_after_the_collectors_and_a_topic_after_the_broker(

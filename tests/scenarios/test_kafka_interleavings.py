@@ -17,11 +17,11 @@ from headrace.processor.failpoints import Point
 from tests.scenarios.account import check, until_settled
 from tests.scenarios.cluster import Cluster
 from tests.scenarios.faults import (
-    careful_schemas,
     kill_processors,
     set_windows,
     stale_positions,
     until_group_is_empty,
+    write_schemas,
 )
 from tests.scenarios.load import Again, Load, loaded
 from tests.scenarios.node import until
@@ -90,7 +90,7 @@ async def test_schemas_that_change_between_two_tries(
     """The owner dies in a range, and its successors judge the same records otherwise: some that
     were good are rejected now, and some that were not are good."""
     cluster = shared_cluster
-    others = {"HEADRACE_SCHEMAS": str(careful_schemas(tmp_path))}
+    others = {"HEADRACE_SCHEMAS": str(write_schemas(tmp_path))}
     before, after = ({}, others) if then == "other" else (others, {})
     async with loaded(cluster, chosen) as (workspace, load):
         await kill_processors(cluster)

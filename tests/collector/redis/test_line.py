@@ -7,37 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from redis.asyncio.connection import AbstractConnection
 
+from headrace.collector.redis.address import read_redis_url
 from headrace.collector.redis.line import TURNS, Line, Talk
 from headrace.collector.redis.scripts import Script
-
-
-class Silent(AbstractConnection):
-    """A server that takes everything and answers nothing."""
-
-    def __init__(self) -> None:
-        """Nothing of the driver's own is wanted."""
-
-    def __del__(self, *_: Any) -> None:
-        """Nor is there anything to close."""
-
-    async def connect(self) -> None: ...
-
-    async def disconnect(self, *_: Any, **__: Any) -> None: ...
-
-    async def send_packed_command(self, *_: Any, **__: Any) -> None: ...
-
-    async def read_response(self, *_: Any, **__: Any) -> Any:
-        await asyncio.Event().wait()
-
-    def repr_pieces(self) -> Any:
-        return []
-
-    async def _connect(self) -> None: ...
-
-    def _host_error(self) -> str:
-        return "silent"
+from tests.services.redis import RedisServer
 
 
 async def greet(_: Talk) -> None:
@@ -49,12 +23,16 @@ async def let_all_run() -> None:
         await asyncio.sleep(0)
 
 
-async def test_nobody_waits_longer_than_fifty_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_waits_longer_than_fifty_milliseconds(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither who asked first nor who asked while the line was waiting."""
     monkeypatch.setattr("headrace.collector.redis.line.TURNS", TURNS)  # other tests here have more
     loop = asyncio.get_running_loop()
-    line = Line(Silent, greet)
+    line = Line(read_redis_url(server.url).connection, greet)
     await line.first_try()
+    assert line.is_up
+    server.freeze()
     turns: list[tuple[float, Callable[[], object]]] = []
     later = loop.call_later
 
