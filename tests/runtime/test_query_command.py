@@ -147,8 +147,8 @@ def test_the_command_draws_what_the_store_answers(
 ) -> None:
     """Without a terminal it is 80 cells wide."""
     query(
-        "SELECT concat('row ', toString(number)), number FROM numbers(3)"
-        " UNION ALL SELECT 'z\\x1b[2J\\n', NULL",
+        "SELECT if(number < 3, concat('row ', toString(number)), 'z\\x1b[2J\\n') AS name,"
+        " if(number < 3, number, NULL) AS height FROM numbers(4) ORDER BY number",
         chart=True,
         home=home,
     )
