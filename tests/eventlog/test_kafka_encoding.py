@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from headrace.eventlog.kafka.driver import calc_crc32c
 from headrace.eventlog.kafka.encoding import (
     BATCH_OVERHEAD,
-    Headers,
     decode,
     encode,
+    pack,
+    pack_headers,
     size_of,
-    size_of_headers,
     split,
 )
 from headrace.eventlog.port import NewRecord, Record
@@ -27,6 +27,7 @@ from headrace.schemas.errors import Unavailable
 
 NOW_MS = 1_750_000_000_123
 SEQUENCE = (4711, 3, 99)
+Headers = Mapping[str, bytes]
 Parts = Sequence[tuple[Sequence[NewRecord], Headers]]
 
 
@@ -35,6 +36,12 @@ def there_and_back(batch: bytes, position: int = 0) -> list[Record]:
     for one in split(batch):
         decode(one, position, found)
     return found
+
+
+def encode_all(parts: Parts, timestamp_ms: int, compression: str) -> bytes:
+    """One batch of parts that were packed as if each were the first."""
+    packed = [pack(some, pack_headers(headers), 0) for some, headers in parts]
+    return encode(packed, SEQUENCE, timestamp_ms, compression)
 
 
 def records(count: int, size: int = 20) -> list[NewRecord]:
@@ -46,7 +53,7 @@ def records(count: int, size: int = 20) -> list[NewRecord]:
 def test_records_come_back_as_they_were(compression: str, count: int) -> None:
     """Order, keys, values and the time survive every compression."""
     wanted = records(count)
-    found = there_and_back(encode([(wanted, [])], SEQUENCE, NOW_MS, compression))
+    found = there_and_back(encode_all([(wanted, {})], NOW_MS, compression))
     assert [(r.position, r.key, r.value) for r in found] == [
         (n, r.key, r.value) for n, r in enumerate(wanted)
     ]
@@ -57,11 +64,11 @@ def test_records_come_back_as_they_were(compression: str, count: int) -> None:
 def test_each_part_keeps_its_headers() -> None:
     """Batches of several requests lie in one batch of Kafka; none takes another's headers."""
     parts: list[tuple[Sequence[NewRecord], Headers]] = [
-        (records(2), [("mark", b"retry"), ("traceparent", b"00-1")]),
-        (records(1), []),
-        (records(1), [("mark", b""), ("mark", b"last")]),
+        (records(2), {"mark": b"retry", "traceparent": b"00-1"}),
+        (records(1), {}),
+        (records(1), {"mark": b"last"}),
     ]
-    found = there_and_back(encode(parts, SEQUENCE, NOW_MS, "lz4"))
+    found = there_and_back(encode_all(parts, NOW_MS, "lz4"))
     assert [r.headers for r in found] == [
         {"mark": b"retry", "traceparent": b"00-1"},
         {"mark": b"retry", "traceparent": b"00-1"},
@@ -70,7 +77,7 @@ def test_each_part_keeps_its_headers() -> None:
     ]
 
 
-HEADERS = st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=3)
+HEADERS = st.dictionaries(st.text(max_size=5), st.binary(max_size=5), max_size=3)
 RECORDS = st.lists(
     st.builds(
         NewRecord,
@@ -85,13 +92,26 @@ RECORDS = st.lists(
 @given(st.lists(st.tuples(RECORDS, HEADERS), min_size=1, max_size=3))
 def test_batches_are_those_of_aiokafka(parts: list[tuple[list[NewRecord], Headers]]) -> None:
     """Byte for byte, whatever the sizes: what two authors write alike is the format."""
-    assert encode(parts, SEQUENCE, NOW_MS, "none") == by_aiokafka(parts)
+    assert encode_all(parts, NOW_MS, "none") == by_aiokafka(parts)
 
 
 def test_batches_of_many_records_are_those_of_aiokafka() -> None:
     """More than there are small numbers."""
-    parts: Parts = [(records(15_000, 1), []), (records(3_000, 1), [("mark", b"retry")])]
-    assert encode(parts, SEQUENCE, NOW_MS, "none") == by_aiokafka(parts)
+    parts: Parts = [(records(15_000, 1), {}), (records(3_000, 1), {"mark": b"retry"})]
+    assert encode_all(parts, NOW_MS, "none") == by_aiokafka(parts)
+
+
+@given(RECORDS, HEADERS, st.sampled_from([0, 1, 63, 64, 8_191, 8_192, 20_000]))
+def test_records_are_numbered_anew_where_others_come_before_them(
+    some: list[NewRecord], headers: Headers, first: int
+) -> None:
+    """What was packed for another place in a batch is as if it had been packed for this one."""
+    before = pack(records(3), pack_headers({}), 0)
+    guessed, right = (pack(some, pack_headers(headers), number) for number in (first, 3))
+    assert guessed.count == len(some)
+    assert encode([before, guessed], SEQUENCE, NOW_MS, "none") == encode(
+        [before, right], SEQUENCE, NOW_MS, "none"
+    )
 
 
 def by_aiokafka(parts: Parts) -> bytes:
@@ -99,7 +119,7 @@ def by_aiokafka(parts: Parts) -> bytes:
     index = 0
     for some, headers in parts:
         for record in some:
-            builder.append(index, NOW_MS, record.key, record.value, headers)
+            builder.append(index, NOW_MS, record.key, record.value, [*headers.items()])
             index += 1
     return bytes(builder.build())
 
@@ -108,8 +128,8 @@ def test_a_strangers_header_may_have_any_name() -> None:
     """Brokers do not look at names; one that is no text must not stop whoever reads it."""
     mark = b"name-of-4"
     parts: Parts = [
-        (records(1), []),
-        (records(2), [(mark.decode(), b"value"), ("good", b"")]),
+        (records(1), {}),
+        (records(2), {mark.decode(): b"value", "good": b""}),
     ]
     batch = bytearray(by_aiokafka(parts).replace(mark, b"\xff\xfe\xc0\xc1-of-4"))
     struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[21:])))
@@ -125,35 +145,35 @@ def test_a_strangers_header_may_have_any_name() -> None:
 @pytest.mark.parametrize("timestamp_ms", [-1, 2**60, -(2**60)])
 def test_a_time_that_is_none_stops_nobody(timestamp_ms: int) -> None:
     """A topic that keeps its writers' times takes any number from a stranger."""
-    (found,) = there_and_back(encode([(records(1), [])], SEQUENCE, timestamp_ms, "lz4"))
+    (found,) = there_and_back(encode_all([(records(1), {})], timestamp_ms, "lz4"))
     assert found.appended_at == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def test_what_does_not_shrink_is_sent_as_it_is() -> None:
     """Compressing never makes a batch larger than its records were."""
     noise = bytes((n * 7919 >> 3) % 256 for n in range(40))
-    plain = encode([([NewRecord(b"", noise)], [])], SEQUENCE, NOW_MS, "none")
-    assert encode([([NewRecord(b"", noise)], [])], SEQUENCE, NOW_MS, "zstd") == plain
+    plain = encode_all([([NewRecord(b"", noise)], {})], NOW_MS, "none")
+    assert encode_all([([NewRecord(b"", noise)], {})], NOW_MS, "zstd") == plain
 
 
 def test_a_batch_is_never_larger_than_said() -> None:
     """Sizes are checked before sending, so what is said must be the most there can be."""
-    headers: Headers = [("traceparent", b"x" * 55), ("märk", b"y")]
+    headers: Headers = {"traceparent": b"x" * 55, "märk": b"y"}
     for size in (0, 1, 127, 128, 16_384, 2_097_152):
         wanted = [NewRecord(b"k" * min(size, 300), b"v" * size)] * 3
-        said = sum(size_of(r, size_of_headers(headers)) for r in wanted) + BATCH_OVERHEAD
-        assert len(encode([(wanted, headers)], SEQUENCE, NOW_MS, "none")) <= said
+        said = sum(size_of(r, len(pack_headers(headers))) for r in wanted) + BATCH_OVERHEAD
+        assert len(encode_all([(wanted, headers)], NOW_MS, "none")) <= said
 
 
 def test_reading_begins_in_the_middle_of_a_batch() -> None:
     """The broker sends whole batches; records before the position asked for are left out."""
-    batch = encode([(records(5), [])], SEQUENCE, NOW_MS, "lz4")
+    batch = encode_all([(records(5), {})], NOW_MS, "lz4")
     assert [r.position for r in there_and_back(batch, 3)] == [3, 4]
 
 
 def test_a_batch_that_was_cut_short_is_left_out() -> None:
     """The last batch of an answer may be incomplete; it comes again, whole."""
-    batch = encode([(records(5), [])], SEQUENCE, NOW_MS, "lz4")
+    batch = encode_all([(records(5), {})], NOW_MS, "lz4")
     assert len(split(batch + batch[:-1])) == 1
     assert split(batch[:-1]) == []
 
@@ -161,7 +181,7 @@ def test_a_batch_that_was_cut_short_is_left_out() -> None:
 @pytest.mark.parametrize("where", [30, 70, -1])
 def test_a_damaged_batch_is_told(where: int) -> None:
     """A bit that flipped on the way is found by the checksum, not by the reader of events."""
-    batch: Any = bytearray(encode([(records(5), [])], SEQUENCE, NOW_MS, "lz4"))
+    batch: Any = bytearray(encode_all([(records(5), {})], NOW_MS, "lz4"))
     batch[where] ^= 1
     with pytest.raises(Unavailable, match="damaged"):
         there_and_back(bytes(batch))

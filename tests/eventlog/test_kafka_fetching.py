@@ -6,12 +6,12 @@ import asyncio
 from typing import Any, cast
 
 from headrace.eventlog.kafka.connection import Brokers
-from headrace.eventlog.kafka.encoding import encode
+from headrace.eventlog.kafka.encoding import encode, pack, pack_headers
 from headrace.eventlog.kafka.fetching import Fetcher
 from headrace.eventlog.kafka.options import KafkaOptions
 from headrace.eventlog.port import NewRecord
 
-RECORDS = encode([([NewRecord(b"k", b"v")], [])], (1, 0, 0), 0, "none")
+RECORDS = encode([pack([NewRecord(b"k", b"v")], pack_headers({}), 0)], (1, 0, 0), 0, "none")
 
 
 class EmptyBrokers:

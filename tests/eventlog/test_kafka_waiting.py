@@ -7,9 +7,9 @@ from zlib import crc32
 
 import pytest
 
-from headrace.eventlog.kafka.encoding import BATCH_OVERHEAD
+from headrace.eventlog.kafka.encoding import BATCH_OVERHEAD, decode, encode, split
 from headrace.eventlog.kafka.waiting import Append, Lane, Outgoing, Part, Waiting
-from headrace.eventlog.port import Batch, NewRecord
+from headrace.eventlog.port import Batch, NewRecord, Record
 from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
 
 LIMIT = 1024 * 1024
@@ -20,7 +20,14 @@ def new_append(expires_at: float = 10.0) -> Append:
 
 
 def values(parts: list[Part]) -> list[bytes]:
-    return [record.value for part in parts for record in part.records]
+    """Of the records in the batch that is made of these parts."""
+    if not parts:
+        return []
+    found: list[Record] = []
+    for batch in split(encode([part.packed for part in parts], (1, 0, 0), 0, "lz4")):
+        decode(batch, 0, found)
+    assert [record.position for record in found] == list(range(len(found)))
+    return [record.value for record in found]
 
 
 def send(lane: Lane, parts: list[Part], *, is_in_doubt: bool) -> Outgoing:
@@ -57,7 +64,42 @@ async def test_a_batch_is_cut_where_the_topic_takes_no_more() -> None:
         seen += values(parts)
         pieces += 1
     assert seen == wanted
-    assert pieces > 5
+    assert pieces > 3
+
+
+async def test_records_are_packed_for_the_place_they_will_have() -> None:
+    """The sender does not number them anew, also where they fill more than one batch."""
+    waiting = Waiting(1, 10 * LIMIT)
+    room = 2_000
+    for _ in range(3):
+        records = [NewRecord(b"k", b"x" * 100)] * 5
+        for _ in range(4):
+            waiting.add(Batch(records), new_append(), room)
+        while parts := waiting.take(waiting.lanes[0], room):
+            counts = [part.packed.count for part in parts]
+            assert [part.packed.first for part in parts] == [
+                sum(counts[:at]) for at in range(len(parts))
+            ]
+
+
+async def test_a_part_of_the_middle_that_is_over_is_left_out() -> None:
+    """What was packed behind it goes, in order, and nothing of it."""
+    waiting = Waiting(1, LIMIT)
+    late, lasting = new_append(expires_at=1.0), new_append(expires_at=9.0)
+    for append, first in ((lasting, 0), (late, 3), (lasting, 6)):
+        records = [NewRecord(b"k", b"%d" % n) for n in range(first, first + 3)]
+        waiting.add(Batch(records), append, LIMIT)
+    waiting.end_late(5.0, "why")
+    waiting.add(Batch([NewRecord(b"k", b"9")]), lasting, LIMIT)
+    assert values(waiting.take(waiting.lanes[0], LIMIT)) == [
+        b"0",
+        b"1",
+        b"2",
+        b"6",
+        b"7",
+        b"8",
+        b"9",
+    ]
 
 
 async def test_batches_of_several_requests_share_a_batch() -> None:

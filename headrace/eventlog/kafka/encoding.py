@@ -10,12 +10,13 @@ level 1 takes 0.35 and makes the fewest.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 import lz4.frame
+import msgspec
 import zstandard
 
 from headrace.eventlog.kafka.driver import (
@@ -27,11 +28,10 @@ from headrace.eventlog.port import NewRecord, Record
 from headrace.schemas.errors import Unavailable
 
 RECORD_OVERHEAD: Final = 32
-"""A record in a batch is at most so much larger than its key and value; a header the same."""
+"""A record in a batch is at most so much larger than its key, value and headers."""
 BATCH_OVERHEAD: Final = 128
 """A batch is at most so much larger than its records."""
 
-Headers = Sequence[tuple[str, bytes]]
 Compress = Callable[[bytes], bytes]
 Fetched = tuple[Any, memoryview]
 """A batch, and the bytes it was made of."""
@@ -54,25 +54,50 @@ _LATEST_MS: Final = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _NO_HEADERS: Final[Mapping[str, bytes]] = {}
 
 
-def encode(
-    parts: Iterable[tuple[Sequence[NewRecord], Headers]],
-    sequence: tuple[int, int, int],
-    timestamp_ms: int,
-    compression: str,
-) -> bytes:
-    """One batch of all records, in order. `sequence`: producer id, epoch, first number."""
+class Packed(msgspec.Struct, frozen=True, gc=False):
+    """Records of one append as a batch holds them, where `first` of others come before them."""
+
+    first: int
+    count: int
+    content: bytes
+
+
+NOTHING: Final = Packed(0, 0, b"")
+
+
+def pack(records: Sequence[NewRecord], packed_headers: bytes, first: int) -> Packed:
+    """The records in order, each with the headers."""
     pieces: list[bytes] = []
+    try:
+        _pack(records, first, packed_headers, pieces)
+    except IndexError:
+        pieces.clear()
+        _pack_any(records, first, packed_headers, pieces)
+    return Packed(first, len(records), b"".join(pieces))
+
+
+def pack_headers(headers: Mapping[str, bytes]) -> bytes:
+    """The headers as each record holds them."""
+    pieces = [_varint(len(headers))]
+    for name, value in headers.items():
+        pieces += (_with_length(name.encode()), _with_length(value))
+    return b"".join(pieces)
+
+
+def encode(
+    parts: Sequence[Packed], sequence: tuple[int, int, int], timestamp_ms: int, compression: str
+) -> bytes:
+    """One batch of all records, in order. `sequence`: producer id, epoch, first number.
+
+    Parts before which fewer or more records come than was thought are numbered anew.
+    """
+    contents: list[bytes] = []
     count = 0
-    for records, headers in parts:
-        packed_headers = _pack_headers(headers)
-        before = len(pieces)
-        try:
-            _pack(records, count, packed_headers, pieces)
-        except IndexError:
-            del pieces[before:]
-            _pack_any(records, count, packed_headers, pieces)
-        count += len(records)
-    packed, codec = _compressed(b"".join(pieces), compression)
+    for part in parts:
+        fits = part.first == count
+        contents.append(part.content if fits else _renumbered(part.content, count))
+        count += part.count
+    packed, codec = _compressed(b"".join(contents), compression)
     checked = _CHECKED.pack(codec, count - 1, timestamp_ms, timestamp_ms, *sequence, count)
     checked += packed
     head = _HEAD.pack(0, len(checked) + _UNCHECKED_BYTES, _NO_EPOCH, _MAGIC, calc_crc32c(checked))
@@ -111,10 +136,17 @@ def _pack_any(
         pieces.append(_with_length(packed))
 
 
-def _pack_headers(headers: Headers) -> bytes:
-    pieces = [_varint(len(headers))]
-    for name, value in headers:
-        pieces += (_with_length(name.encode()), _with_length(value))
+def _renumbered(content: bytes, first: int) -> bytes:
+    """The same records, where `first` of others come before them."""
+    pieces: list[bytes] = []
+    start, index = 0, first
+    while start < len(content):
+        length, start = _read_varint(content, start)
+        end = start + length
+        _, rest = _read_varint(content, start + len(_ATTRIBUTES_AND_TIME))
+        packed = b"".join((_ATTRIBUTES_AND_TIME, _varint(index), content[rest:end]))
+        pieces.append(_with_length(packed))
+        start, index = end, index + 1
     return b"".join(pieces)
 
 
@@ -133,14 +165,21 @@ def _varint(number: int) -> bytes:
     return bytes(packed)
 
 
+def _read_varint(packed: bytes, at: int) -> tuple[int, int]:
+    """The number that is written there, and where it ends."""
+    number = shift = 0
+    while True:
+        digit = packed[at]
+        at += 1
+        number |= (digit & 127) << shift
+        if digit < 128:
+            return number >> 1, at
+        shift += 7
+
+
 def size_of(record: NewRecord, headers_bytes: int) -> int:
     """The most bytes a record takes in a batch."""
     return len(record.key) + len(record.value) + headers_bytes + RECORD_OVERHEAD
-
-
-def size_of_headers(headers: Headers) -> int:
-    """The most bytes the headers of one record take."""
-    return sum(len(name) * 4 + len(value) + RECORD_OVERHEAD for name, value in headers)
 
 
 def split(records: bytes) -> list[Fetched]:
@@ -178,7 +217,7 @@ def _decode(batch: Any, position: int, into: list[Record]) -> int:
     size = 0
     last_ms: int | None = None
     appended_at = _UNKNOWN
-    last_headers: Headers = []
+    last_headers: Sequence[tuple[str, bytes | None]] = []
     named = _NO_HEADERS
     for found in batch:
         offset = found.offset

@@ -19,7 +19,7 @@ from headrace.eventlog.kafka.driver import (
     ProduceRequest,
     errors,
 )
-from headrace.eventlog.kafka.encoding import encode
+from headrace.eventlog.kafka.encoding import NOTHING, encode
 from headrace.eventlog.kafka.errors import is_refusal, unanswered
 from headrace.eventlog.kafka.options import LEAST_MESSAGE_BYTES, KafkaOptions
 from headrace.eventlog.kafka.waiting import Lane, Outgoing, Part
@@ -102,17 +102,17 @@ class Link:
     def pack(self, lane: Lane, parts: Sequence[Part], timestamp_ms: int, now: float) -> None:
         """Make the lane's next batch of these parts."""
         number = self._next_numbers[lane.partition]
-        self._next_numbers[lane.partition] += sum(len(part.records) for part in parts)
+        self._next_numbers[lane.partition] += sum(part.packed.count for part in parts)
         # First: whatever happens now, the parts are found there and their callers are told.
         lane.outgoing = outgoing = Outgoing(parts, now)
         outgoing.payload = encode(
-            [(part.records, part.headers) for part in parts],
+            [part.packed for part in parts],
             (*self._producer, number % 2**31),
             timestamp_ms,
             self._options.compression,
         )
         for part in parts:
-            part.records = ()  # they are in the payload now
+            part.packed = NOTHING  # its records are in the payload now
 
     async def send(self, node: int, lanes: Sequence[Lane]) -> Mapping[int, BaseException | None]:
         """Send the lanes' batches to their leader once: partition → an error, or None if stored.

