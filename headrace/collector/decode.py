@@ -181,7 +181,7 @@ def _are_good(events: Sequence[Event]) -> bool:
             if raw != b"null":
                 return False
             event.properties = EMPTY_PROPERTIES
-        elif (_OPENING_BRACKET in raw or raw.rfind(b"{") > 0) and not is_shallow(raw):
+        elif (_OPENING_BRACKET in raw or _OPENING_BRACE in raw[1:]) and not is_shallow(raw):
             return False
     return True
 

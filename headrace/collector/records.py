@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from headrace.collector.decode import Event
 from headrace.eventlog.port import NewRecord
-from headrace.schemas.nobody import is_nobody
+from headrace.schemas.nobody import LAST_CHARACTERS, is_nobody
 from headrace.schemas.records import EventValue
 
 KEY_SEPARATOR: Final = b"\x1f"
@@ -28,21 +28,25 @@ def make_records(
 ) -> list[NewRecord]:
     """One record per event, in their order. Runs for every event: 0.6 µs, half of it encoding."""
     prefix = record_prefix(workspace_id)
+    # What is the same in all of them is written once.
+    workspace, received = (_written(value) for value in (workspace_id, received_at))
     records = []
     for event, event_id in zip(events, event_ids, strict=True):
         user_id, anonymous_id = event.user_id, event.anonymous_id
         value = EventValue(
             event_id,
-            workspace_id,
+            workspace,
             event.event,
             event.timestamp,
-            received_at,
+            received,
             user_id,
             anonymous_id,
             event.properties,
         )
-        owner = _owner(user_id, event_id) if is_nobody(anonymous_id) else anonymous_id
-        records.append(NewRecord(prefix + owner.encode(), _encode(value)))  # type: ignore[union-attr] # not None: is_nobody(None)
+        owner = anonymous_id
+        if not owner or (owner[-1] in LAST_CHARACTERS and is_nobody(owner)):
+            owner = _owner(user_id, event_id)
+        records.append(NewRecord(prefix + owner.encode(), _encode(value)))
     return records
 
 
@@ -57,6 +61,11 @@ def make_record(value: EventValue, prefix: bytes) -> NewRecord:
     if is_nobody(owner):
         owner = _owner(value.user_id, value.event_id)
     return NewRecord(prefix + owner.encode(), _encode(value))  # type: ignore[union-attr] # as above
+
+
+def _written(value: str | datetime) -> Any:
+    """As the encoder writes it, and takes without looking."""
+    return msgspec.Raw(_encode(value))
 
 
 def _owner(user_id: str | None, event_id: str) -> str:

@@ -45,14 +45,16 @@ _NOBODY: Final = frozenset(
 _LONGEST: Final = max(map(len, _NOBODY))
 _QUOTES: Final = "\"'"
 _SPACES: Final = frozenset(filter(str.isspace, map(chr, range(0x3001))))
-_LAST: Final = _SPACES.union(_QUOTES, *((word[-1], word[-1].upper()) for word in _NOBODY if word))
+LAST_CHARACTERS: Final = _SPACES.union(
+    _QUOTES, *((word[-1], word[-1].upper()) for word in _NOBODY if word)
+)
+"""What ends in none of these stands for somebody: most ids, and seen without a call."""
 
 
 def is_nobody(identifier: str | None) -> bool:
     """Whether an id is absent or one of the known placeholders, in any case, spaces ignored."""
     if not identifier:
         return True
-    # Every event's id is asked about, and most end as none of them does.
-    if identifier[-1] not in _LAST or len(identifier) > _LONGEST + 8:
+    if identifier[-1] not in LAST_CHARACTERS or len(identifier) > _LONGEST + 8:
         return False
     return identifier.strip().strip(_QUOTES).lower() in _NOBODY
