@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 
 import pytest
 
-from tests.services.missing import LEFT_OUT
+from tests.services.missing import LEFT_OUT, told
 
 pytest_plugins = ["tests.services.kafka", "tests.services.postgres", "tests.services.redis"]
 """Here and not imported: a fixture imported twice is a server started twice."""
@@ -18,8 +19,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which tests were left out, file by file, and how to have them."""
     if not LEFT_OUT:
         return
     terminalreporter.section("left out, for want of a service")
+    skipped = terminalreporter.stats.get("skipped", [])
     for service, how in sorted(LEFT_OUT.items()):
         terminalreporter.line(f"{service}: {how}")
+        files = Counter(
+            report.nodeid.partition("::")[0]
+            for report in skipped
+            if told(service, how) in str(report.longrepr)
+        )
+        for file, count in sorted(files.items()):
+            terminalreporter.line(f"  {file}: {count} {'test' if count == 1 else 'tests'}")

@@ -25,4 +25,9 @@ def leave_out(service: str, how: str) -> NoReturn:
     LEFT_OUT[service] = how
     if is_ci():
         pytest.fail(f"{service} is missing, and CI leaves nothing out: {how}", pytrace=False)
-    pytest.skip(f"needs {service}: {how}")
+    pytest.skip(told(service, how))
+
+
+def told(service: str, how: str) -> str:
+    """Why a test was skipped."""
+    return f"needs {service}: {how}"
