@@ -7,13 +7,14 @@ import subprocess
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from headrace.runtime.credentials import read_processor_login
 from tests.scenarios.node import HEADRACE, Node, post, until
-from tests.services.kafka import KafkaServer
+from tests.services.kafka import CERTIFICATE, PASSWORD, USERNAME, KafkaServer
 from tests.services.ports import free_port
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
@@ -67,6 +68,40 @@ def test_with_kafka_alone(make_node: MakeNode, kafka: KafkaServer) -> None:
     assert not node.home.log.exists()
     assert "Kafka 4" in node.run("check").stdout
     check_way(node)
+
+
+def test_with_a_kafka_that_asks_who_comes(make_node: MakeNode, tmp_path: Path) -> None:
+    """By a login over TLS, or by a client's certificate; without one `check` says what is wrong."""
+    asking = {
+        "listener.name.ssl.ssl.client.auth": "required",
+        "listener.name.ssl.ssl.truststore.type": "PEM",
+        "listener.name.ssl.ssl.truststore.location": str(CERTIFICATE),
+    }
+    (tmp_path / "kafka").mkdir()
+    with KafkaServer(tmp_path / "kafka", asking) as kafka:
+        login = {
+            "HEADRACE_KAFKA": kafka.address("SASL_SSL"),
+            "HEADRACE_KAFKA_SECURITY": "sasl_ssl",
+            "HEADRACE_KAFKA_SASL_MECHANISM": "scram-sha-512",
+            "HEADRACE_KAFKA_USERNAME": USERNAME,
+            "HEADRACE_KAFKA_PASSWORD": PASSWORD,
+            "HEADRACE_KAFKA_TLS_CA": str(CERTIFICATE),
+        }
+        done = make_node(**own_topic(kafka, **login)).run("migrate")
+        assert done.returncode == 0, done.stdout + done.stderr
+        nobody = {
+            "HEADRACE_KAFKA": kafka.address("SSL"),
+            "HEADRACE_KAFKA_SECURITY": "ssl",
+            "HEADRACE_KAFKA_TLS_CA": str(CERTIFICATE),
+        }
+        certificate = {
+            "HEADRACE_KAFKA_TLS_CERTIFICATE": str(CERTIFICATE),
+            "HEADRACE_KAFKA_TLS_KEY": str(CERTIFICATE),
+        }
+        done = make_node(**own_topic(kafka, **nobody)).run("check")
+        assert done.returncode == 1
+        assert "a client's certificate" in " ".join(done.stdout.split())
+        check_way(make_node(**own_topic(kafka, **nobody, **certificate)).start())
 
 
 def post_ready(node: Node) -> bool:

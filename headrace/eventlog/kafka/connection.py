@@ -146,5 +146,6 @@ def _why_not(where: str, trouble: BaseException) -> Unavailable:
         )
     return Unavailable(
         f"Kafka at {where} cannot be used: {describe(trouble)}; does it listen there as "
-        "HEADRACE_KAFKA_SECURITY says?"
+        "HEADRACE_KAFKA_SECURITY says, or ask for a client's certificate "
+        "(HEADRACE_KAFKA_TLS_CERTIFICATE)?"
     )
