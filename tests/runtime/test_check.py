@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import psutil
 import pytest
 
+from headrace.runtime.credentials import read_processor_login
 from tests.scenarios.node import Node
+from tests.services.kafka import KafkaServer
+from tests.services.postgres import PostgresServer
+from tests.services.redis import RedisServer
 
 pytestmark = pytest.mark.node
 
@@ -52,3 +57,53 @@ def test_without_a_node_it_shows_the_settings(make_node: Callable[..., Node]) ->
     assert done.returncode == 0
     assert "HEADRACE_STORE_LISTEN" in done.stdout
     assert "headrace up" in done.stdout
+
+
+def test_it_says_what_it_found_at_each_server(
+    make_node: Callable[..., Node],
+    kafka: KafkaServer,
+    redis: RedisServer,
+    postgres: PostgresServer,
+) -> None:
+    """A line for each part, with the server's version."""
+    server = make_node().start()
+    login = read_processor_login(server.home)
+    where = login.url.removeprefix("http://")
+    node = make_node(
+        HEADRACE_KAFKA=kafka.bootstrap,
+        HEADRACE_KAFKA_TOPIC="of-check",
+        HEADRACE_KAFKA_PARTITIONS="2",
+        HEADRACE_REDIS=redis.url,
+        HEADRACE_DATABASE=postgres.make_database(),
+        HEADRACE_CLICKHOUSE=f"http://{login.user}:{login.password}@{where}/{login.database}",
+    )
+    assert node.run("migrate").returncode == 0
+    done = node.run("check")
+    for found in (
+        r"✓ control data +PostgreSQL \d+",
+        r"✓ log +Kafka 4\.\d",
+        r"✓ store +ClickHouse \d+\.\d+",
+        r"✓ \S.*Redis \d+\.\d+",
+    ):
+        assert re.search(found, done.stdout), done.stdout
+    assert login.password not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("HEADRACE_KAFKA", "127.0.0.1:1", "Kafka at 127.0.0.1:1 cannot be reached"),
+        ("HEADRACE_REDIS", "redis://127.0.0.1:1", "Redis at redis://127.0.0.1:1/0 cannot be used"),
+        ("HEADRACE_DATABASE", "postgresql://u:secret@127.0.0.1:1/d", "Connection refused"),
+        ("HEADRACE_CLICKHOUSE", "http://u:secret@127.0.0.1:1/d", "127.0.0.1:1"),
+    ],
+)
+def test_a_server_that_is_away_is_told(
+    make_node: Callable[..., Node], variable: str, value: str, told: str
+) -> None:
+    """It is marked, with the reason and without its password; the exit code is 1."""
+    done = make_node(**{variable: value}).run("check")
+    assert done.returncode == 1
+    marked = done.stdout[done.stdout.index("✗") :]
+    assert told in " ".join(marked.split()), done.stdout
+    assert "secret" not in done.stdout + done.stderr
