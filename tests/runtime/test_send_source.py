@@ -51,7 +51,7 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path: Path, compressed: byte
     seen: list[bytes | None] = []
     with open_source(path) as source, pytest.raises(DamagedSource, match="cut short"):
         seen.extend(source.lines())
-    assert all(line in TEXT for line in seen if line)
+    assert TEXT.startswith(b"\n".join(line for line in seen if line is not None))
 
 
 def test_a_broken_gzip_stream_is_said_to_be(tmp_path: Path) -> None:
