@@ -6,9 +6,9 @@ nothing left to do held 218 MiB, where it now holds a fraction of that.
 
 Blocks of 1 MiB and more are mapped by themselves and given back when they are freed. A lower bound
 maps what every batch needs (256 KB for each piece that arrives, 350 KB for a body) anew each time,
-page by page: with 128 KiB a batch of 1,000 cost 7.6 ms of CPU, with 1 MiB 6.1. For the same reason
-up to 8 MiB that are free at the end of the heap stay: with 2 MiB each batch of 1,000 brought 120 page
-faults, with 8 MiB six.
+page by page: with 128 KiB a batch of 1,000 cost 7.6 ms of CPU, with 1 MiB 6.1. For the same
+reason up to 8 MiB that are free at the end of the heap stay: with 2 MiB each batch of 1,000
+brought 120 page faults, with 8 MiB six.
 """
 
 from __future__ import annotations
