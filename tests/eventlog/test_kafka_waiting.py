@@ -102,6 +102,25 @@ async def test_a_part_of_the_middle_that_is_over_is_left_out() -> None:
     ]
 
 
+async def test_records_that_are_numbered_anew_still_fit() -> None:
+    """Parts of two batches come together where an append between them is over; numbers that are
+    longer then make no batch larger than the topic takes."""
+    limit = 300_000
+    waiting = Waiting(1, LIMIT)
+    late, lasting = new_append(expires_at=1.0), new_append(expires_at=9.0)
+    counts = (13_000, 12_000, *[100] * 100)
+    for count in counts:
+        waiting.add(Batch([NewRecord(b"k", b"v")] * count), lasting, limit)
+        if count == counts[0]:
+            waiting.add(Batch([NewRecord(b"k", b"v")] * 10_000), late, limit)
+    waiting.end_late(5.0, "why")
+    seen = 0
+    while parts := waiting.take(waiting.lanes[0], limit):
+        assert len(encode([part.packed for part in parts], (1, 0, 0), 0, "none")) <= limit
+        seen += len(values(parts))
+    assert seen == sum(counts)
+
+
 async def test_batches_of_several_requests_share_a_batch() -> None:
     """What gathered behind a batch on its way goes together."""
     waiting = Waiting(1, LIMIT)

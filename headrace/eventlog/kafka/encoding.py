@@ -29,6 +29,8 @@ from headrace.schemas.errors import Unavailable
 
 RECORD_OVERHEAD: Final = 32
 """A record in a batch is at most so much larger than its key, value and headers."""
+NUMBERED_ANEW_BYTES: Final = 3
+"""A record grows at most by so much when it is numbered anew, below a million records."""
 BATCH_OVERHEAD: Final = 128
 """A batch is at most so much larger than its records."""
 

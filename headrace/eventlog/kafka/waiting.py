@@ -15,6 +15,7 @@ from zlib import crc32
 
 from headrace.eventlog.kafka.encoding import (
     BATCH_OVERHEAD,
+    NUMBERED_ANEW_BYTES,
     Packed,
     pack,
     pack_headers,
@@ -77,6 +78,12 @@ class Part:
         self.packed = packed
         self.size = len(packed.content)
         append.parts_left += 1
+
+    def size_at(self, first: int) -> int:
+        """The most bytes it takes where so many records come before it."""
+        if self.packed.first >= first:
+            return self.size
+        return self.size + NUMBERED_ANEW_BYTES * self.packed.count
 
 
 class Outgoing:
@@ -169,15 +176,18 @@ class Waiting:
         """The parts of a lane's next batch, those of appends that are over left out."""
         taken: list[Part] = []
         room = _room(max_batch_bytes)
+        count = 0
         while lane.parts:
             part = lane.parts[0]
             if part.append.is_over:
                 self.let_go(lane.parts.popleft())
                 continue
-            if taken and part.size > room:
+            size = part.size_at(count)
+            if taken and size > room:
                 break
             taken.append(lane.parts.popleft())
-            room -= part.size
+            room -= size
+            count += part.packed.count
         return taken
 
     def end_late(self, now: float, reason: str) -> None:
