@@ -5,7 +5,8 @@ machine, `acks=all`. First one `headrace collector` alone with the load generato
 events at 16 connections, single events at 16, 64 and 256, beside a Starlette handler that decodes
 and answers (batches) or only answers (singles). Then a node with two processors takes 1,000 events
 a second, and for each the time from its answer to its row is taken by asking the store. Figures are
-medians of three rounds; CPU is the collector's own. At the end every accepted id must be in the
+medians of their rounds; CPU is the collector's own, for batches also the least of the rounds, since
+neighbours on the machine only add. At the end every accepted id must be in the
 table once.
 """
 
@@ -32,6 +33,8 @@ from tests.services.kafka import KafkaServer
 from tests.services.ports import free_port
 
 BATCH_CONNECTIONS: Final = 16
+BATCH_ROUNDS: Final = 9
+"""More than elsewhere: what the machine's neighbours do changes from one to the next, by half."""
 SINGLE_CONNECTIONS: Final = (16, 64, 256)
 RATE: Final = 1_000
 FRESH_SECONDS: Final = 20
@@ -49,7 +52,7 @@ def drive(server: psutil.Process, port: int, key: str, seconds: float) -> Rounds
     measure(server, port, batches(key, 4), connections=4, seconds=2)
     many = [
         measure(server, port, batches(key), connections=BATCH_CONNECTIONS, seconds=seconds)
-        for _ in range(ROUNDS)
+        for _ in range(BATCH_ROUNDS)
     ]
     one = {
         connections: [
@@ -138,6 +141,13 @@ def _collector_lines(found: Rounds, bare: Rounds) -> list[Line]:
             median(found.many, cpu) / BATCH,
             "us",
             median(bare.many, cpu) / BATCH,
+            "<= 4",
+        ),
+        Line(
+            f"batches of 1,000: CPU per event, least of {BATCH_ROUNDS} rounds",
+            min(map(cpu, found.many)) / BATCH,
+            "us",
+            min(map(cpu, bare.many)) / BATCH,
             "<= 4",
         ),
         Line("batches of 1,000: p99", median(found.many, lambda m: m.load.p99) * 1e3, "ms"),
