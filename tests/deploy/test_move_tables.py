@@ -96,11 +96,9 @@ def test_the_tables_move_by_the_commands_of_the_guide(tmp_path: Path) -> None:
         assert node.stop() == 0
 
         server = make_node().start()
-        login = read_processor_login(server.home)
-        where = login.url.removeprefix("http://")
-        address = f"http://{login.user}:{login.password}@{where}/{login.database}"
-        node.environment["HEADRACE_CLICKHOUSE"] = address
+        node.environment["HEADRACE_CLICKHOUSE"] = server.as_server
         assert node.run("migrate").returncode == 0
+        login = read_processor_login(server.home)
         load = load.replace("headrace:…", f"{login.user}:{login.password}")
         load = load.replace("https://clickhouse:8443", login.url)
         for table in TABLES:

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from headrace.runtime.credentials import read_processor_login
+from tests.runtime.test_servers import own_topic
 from tests.scenarios.node import Node
 from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
@@ -67,15 +68,11 @@ def test_it_says_what_it_found_at_each_server(
 ) -> None:
     """A line for each part, with the server's version."""
     server = make_node().start()
-    login = read_processor_login(server.home)
-    where = login.url.removeprefix("http://")
     node = make_node(
-        HEADRACE_KAFKA=kafka.bootstrap,
-        HEADRACE_KAFKA_TOPIC="of-check",
-        HEADRACE_KAFKA_PARTITIONS="2",
+        **own_topic(kafka),
         HEADRACE_REDIS=redis.url,
         HEADRACE_DATABASE=postgres.make_database(),
-        HEADRACE_CLICKHOUSE=f"http://{login.user}:{login.password}@{where}/{login.database}",
+        HEADRACE_CLICKHOUSE=server.as_server,
     )
     assert node.run("migrate").returncode == 0
     done = node.run("check")
@@ -86,7 +83,7 @@ def test_it_says_what_it_found_at_each_server(
         r"✓ \S.*Redis \d+\.\d+",
     ):
         assert re.search(found, done.stdout), done.stdout
-    assert login.password not in done.stdout
+    assert read_processor_login(server.home).password not in done.stdout
 
 
 @pytest.mark.parametrize(

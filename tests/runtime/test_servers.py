@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from headrace.runtime.credentials import read_processor_login
 from tests.scenarios.node import HEADRACE, Node, post, until
 from tests.services.kafka import CERTIFICATE, PASSWORD, USERNAME, KafkaServer
 from tests.services.ports import free_port
@@ -142,11 +141,7 @@ def test_with_postgresql_alone(make_node: MakeNode, postgres: PostgresServer) ->
 def test_with_clickhouse_alone(make_node: MakeNode) -> None:
     """The tables are on a server; the node has a log and control data of its own."""
     server = make_node().start()
-    login = read_processor_login(server.home)
-    where = login.url.removeprefix("http://")
-    node = make_node(
-        HEADRACE_CLICKHOUSE=f"http://{login.user}:{login.password}@{where}/{login.database}"
-    ).start()
+    node = make_node(HEADRACE_CLICKHOUSE=server.as_server).start()
     assert set(node.pids()) == {"collector", "processor"}
     assert not node.home.store.exists()
     answer = post(f"{node.url}/v1/events", node.credentials.api_key, event())
@@ -210,12 +205,10 @@ def test_a_processor_starts_while_control_data_is_away(
 ) -> None:
     """It needs the log and the store; who the analysts are can wait."""
     server = make_node().start()
-    login = read_processor_login(server.home)
-    where = login.url.removeprefix("http://")
     listen = f"127.0.0.1:{free_port()}"
     node = make_node(
         **own_topic(kafka),
-        HEADRACE_CLICKHOUSE=f"http://{login.user}:{login.password}@{where}/{login.database}",
+        HEADRACE_CLICKHOUSE=server.as_server,
         HEADRACE_DATABASE="postgresql://127.0.0.1:1/away",
         HEADRACE_PROCESSOR_LISTEN=listen,
     )

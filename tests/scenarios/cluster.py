@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import quote
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -26,7 +25,7 @@ from headrace.runtime.settings import read_settings
 from headrace.runtime.version import headrace_version
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.port import Workspace
-from tests.scenarios.node import PATIENCE_SECONDS
+from tests.scenarios.node import PATIENCE_SECONDS, server_of
 from tests.scenarios.program import Program
 from tests.scenarios.proxy import Proxy
 from tests.scenarios.topic import GROUP, Topic
@@ -169,9 +168,6 @@ class Cluster:
         home = open_home(self.store.home, version=headrace_version())
         with contextlib.closing(ControlData.open(self.database_url)) as control:
             complete_home(home, control, read_settings(self.store.environment()))
-        login = read_processor_login(home)
-        _, _, place = login.url.partition("://")
-        who = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}"
         return {
             "HEADRACE_KAFKA": self.broker.address("SASL_PLAINTEXT"),
             "HEADRACE_KAFKA_SECURITY": "sasl_plaintext",
@@ -180,7 +176,7 @@ class Cluster:
             "HEADRACE_KAFKA_PARTITIONS": str(PARTITIONS),
             "HEADRACE_REDIS": self.redis.url,
             "HEADRACE_DATABASE": self.database_url,
-            "HEADRACE_CLICKHOUSE": f"http://{who}@{place}/{login.database}",
+            "HEADRACE_CLICKHOUSE": server_of(home),
         }
 
     # what it knows

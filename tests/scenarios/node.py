@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import clickhouse_connect
 import httpx2
 import psutil
 from clickhouse_connect.driver.client import Client
 
-from headrace.runtime.credentials import Credentials, read_credentials
+from headrace.runtime.credentials import Credentials, read_credentials, read_processor_login
 from headrace.runtime.home import Home
 from headrace.runtime.node_state import NodeState, read_node_state
 from headrace.workspaces.database import ControlData
@@ -47,6 +48,13 @@ def clean_environment(**more: str) -> dict[str, str]:
     """This process's environment without settings of Headrace, and with these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
     return kept | more
+
+
+def server_of(home: Home) -> str:
+    """HEADRACE_CLICKHOUSE for the embedded store of this HOME."""
+    login = read_processor_login(home)
+    who = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}"
+    return f"http://{who}@{login.url.removeprefix('http://')}/{login.database}"
 
 
 class Node:
@@ -126,6 +134,11 @@ class Node:
     @property
     def credentials(self) -> Credentials:
         return read_credentials(self.home)
+
+    @property
+    def as_server(self) -> str:
+        """HEADRACE_CLICKHOUSE of others whose tables are in this node's store."""
+        return server_of(self.home)
 
     @property
     def state(self) -> NodeState:
