@@ -6,8 +6,7 @@ events at 16 connections, single events at 16, 64 and 256, beside a Starlette ha
 and answers (batches) or only answers (singles). Then a node with two processors takes 1,000 events
 a second, and for each the time from its answer to its row is taken by asking the store. Figures are
 medians of their rounds; CPU is the collector's own, for batches also the least of the rounds, since
-neighbours on the machine only add. At the end every accepted id must be in the
-table once.
+neighbours on the machine only add. At the end every accepted id must be in the table once.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         files = Counter(
             report.nodeid.partition("::")[0]
             for report in skipped
-            if told(service, how) in str(report.longrepr)
+            if report.longrepr[-1].endswith(told(service, how))
         )
         for file, count in sorted(files.items()):
             terminalreporter.line(f"  {file}: {count} {'test' if count == 1 else 'tests'}")

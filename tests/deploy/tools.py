@@ -18,7 +18,7 @@ from tests.services.missing import leave_out
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 DEPLOY: Final = ROOT / "deploy"
-KEPT: Final = ROOT / ".services" / "kustomize"
+_KEPT: Final = ROOT / ".services" / "kustomize"
 
 _KUSTOMIZE: Final = "sigs.k8s.io/kustomize/kustomize/v4@v4.5.7"
 """The newest that Debian 12's Go builds."""
@@ -53,7 +53,7 @@ def kustomize() -> list[str]:
 
 def _built_kustomize() -> str:
     """Built once, in a minute or two, and kept."""
-    kept = KEPT / _KUSTOMIZE.rpartition("@")[2] / "kustomize"
+    kept = _KEPT / _KUSTOMIZE.rpartition("@")[2] / "kustomize"
     if not kept.exists():
         go = find("go", "install kubectl 1.21 or newer, kustomize 4 or newer, or Go 1.18 or newer")
         kept.parent.mkdir(parents=True, exist_ok=True)

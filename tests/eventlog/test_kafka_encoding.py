@@ -142,6 +142,14 @@ def test_a_strangers_header_may_have_any_name() -> None:
     assert list(found[2].headers.values()) == [b"value", b""]
 
 
+def test_of_a_strangers_headers_of_one_name_the_last_counts() -> None:
+    """Kafka keeps a list of them; we keep a value for each name."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, *SEQUENCE, 2**31 - 1)
+    builder.append(0, NOW_MS, b"key", b"value", [("mark", b"first"), ("mark", b"last")])
+    (found,) = there_and_back(bytes(builder.build()))
+    assert found.headers == {"mark": b"last"}
+
+
 @pytest.mark.parametrize("timestamp_ms", [-1, 2**60, -(2**60)])
 def test_a_time_that_is_none_stops_nobody(timestamp_ms: int) -> None:
     """A topic that keeps its writers' times takes any number from a stranger."""

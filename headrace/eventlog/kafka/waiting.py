@@ -118,11 +118,10 @@ class Lane:
 
         Raises `Overloaded` if one is larger than a batch may be.
         """
-        if not self.parts:
-            self._last_count = self._last_bytes = 0
+        before, bytes_before = (self._last_count, self._last_bytes) if self.parts else (0, 0)
         room = _room(max_batch_bytes)
-        packed = pack(records, packed_headers, self._last_count)
-        if self._last_bytes + len(packed.content) <= room:
+        packed = pack(records, packed_headers, before)
+        if bytes_before + len(packed.content) <= room:
             return (packed,)
         if len(packed.content) <= room:
             return (pack(records, packed_headers, 0),)
@@ -130,7 +129,7 @@ class Lane:
         return [pack(some, packed_headers, 0) for some in pieces]
 
     def add(self, part: Part) -> None:
-        """What `pack` gave."""
+        """What `pack` gave: the first of a batch begins another one."""
         if part.packed.first == 0:
             self._last_count = self._last_bytes = 0
         self.parts.append(part)
