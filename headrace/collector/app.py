@@ -1,4 +1,4 @@
-"""The collector as an ASGI application: two lists, routes and middleware.
+"""The collector as an application: two lists, routes and middleware.
 
 Owns which path is served by what, and in which order things surround a request. To add an
 endpoint: write its handler, add its route here and its description to `openapi.py`.
@@ -23,7 +23,7 @@ from headrace.collector.health import Checks, Remarks, livez, metrics, readyz
 from headrace.collector.intake import Shared
 from headrace.collector.observing import RequestTracer, excused, identified, observed, traced
 from headrace.collector.replay import ReplayEndpoint
-from headrace.collector.requests import ClientGone, Handler, Incoming, networks
+from headrace.collector.requests import ClientGone, Handler, Incoming, by_name, networks
 from headrace.collector.routing import Route, router
 from headrace.collector.tallies import Tallies
 from headrace.eventlog.port import Appender
@@ -51,7 +51,7 @@ class CollectorParts(msgspec.Struct, frozen=True, kw_only=True):
     tracer: RequestTracer | None = None
 
 
-def build_app(parts: CollectorParts) -> ASGIApp:
+def build_app(parts: CollectorParts) -> Handler:
     """The application; nothing runs before its first request."""
     tallies = Tallies()
     shared = _shared(parts, tallies)
@@ -77,16 +77,16 @@ def build_app(parts: CollectorParts) -> ASGIApp:
     handler = router(routes)
     for around in reversed(middleware):
         handler = around(handler)
-    return application(handler)
+    return handler
 
 
 def application(handler: Handler) -> ASGIApp:
-    """The edge to ASGI. Answers are whole when they go out, so nothing wraps `send`."""
+    """The handler for ASGI servers. The collector's own (`server.py`) does without."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Incoming(scope, receive)
+        request = _FromScope(scope, receive)
         try:
             answer = await handler(request)
         except ClientGone:
@@ -96,6 +96,27 @@ def application(handler: Handler) -> ASGIApp:
         await send({"type": "http.response.body", "body": answer.body})
 
     return application
+
+
+class _FromScope(Incoming):
+    __slots__ = ("_receive",)
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        client = scope.get("client")
+        super().__init__(
+            scope["method"],
+            scope["path"],
+            scope["query_string"],
+            by_name(scope["headers"]),
+            client[0] if client else "",
+        )
+        self._receive = receive
+
+    async def next_piece(self) -> tuple[bytes, bool]:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message.get("body", b""), not message.get("more_body", False)
 
 
 def _shared(parts: CollectorParts, tallies: Tallies) -> Shared:

@@ -97,9 +97,7 @@ class Authentication:
         key = self._find(request.text(b"authorization"), now)
         if not isinstance(key, ApiKey):
             AUTH_FAILURES.labels(key.problem.error).inc()
-            await self._peers.hold_back(
-                peer_of(request.scope, self._trusted), self._clock.monotonic()
-            )
+            await self._peers.hold_back(peer_of(request, self._trusted), self._clock.monotonic())
             raise key
         self._directory.note_use(key, now)
         return key

@@ -20,7 +20,7 @@ from headrace.collector.answers import (
     retry_after,
 )
 from headrace.collector.compression import TooMuch, decompress, encoding_of
-from headrace.collector.requests import Body, ClientGone, Incoming
+from headrace.collector.requests import Body, Incoming
 from headrace.runtime.metrics import BYTES_IN_FLIGHT
 from headrace.schemas.records import MAX_BODY_BYTES
 
@@ -153,7 +153,7 @@ async def read_body(request: Incoming, held: Held, *, aside: Aside) -> Body:
     if length.isdigit() and int(length[:20]) > max_bytes:
         raise _too_large()
     body: Body
-    body, last = await _next_chunk(request)
+    body, last = await request.next_piece()
     if not held.grew(len(body)):
         await held.grow(len(body))
     if not last or len(body) > max_bytes:
@@ -164,19 +164,12 @@ async def read_body(request: Incoming, held: Held, *, aside: Aside) -> Body:
 async def _collect(body: bytearray, request: Incoming, held: Held, max_bytes: int) -> bytearray:
     last = False
     while not last and len(body) <= max_bytes:
-        chunk, last = await _next_chunk(request)
+        chunk, last = await request.next_piece()
         await held.grow(len(chunk))
         body += chunk
     if len(body) > max_bytes:
         raise _too_large()
     return body
-
-
-async def _next_chunk(request: Incoming) -> tuple[bytes, bool]:
-    message = await request.receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return message.get("body", b""), not message.get("more_body", False)
 
 
 async def _opened(encoding: str, data: Body, held: Held, aside: Aside) -> Body:

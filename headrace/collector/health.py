@@ -58,7 +58,7 @@ def readyz(checks: Checks, remarks: Remarks) -> Handler:
     async def answer(request: Incoming) -> Answer:
         results = _ask(checks)
         ready = all(results.values())
-        if ready and not request.scope["query_string"].startswith(b"verbose"):
+        if ready and not request.query.startswith(b"verbose"):
             return ok(Health("ok"))
         told = {name: remark() for name, remark in remarks.items()}
         body = Health("ok" if ready else "not ready", results, told)

@@ -11,7 +11,7 @@ from typing import Final
 
 from headrace.schemas.errors import HeadraceError
 
-_BACKLOG: Final = 2_048
+BACKLOG: Final = 2_048
 
 
 class CannotListen(HeadraceError):
@@ -27,7 +27,7 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
-            listening.listen(_BACKLOG)
+            listening.listen(BACKLOG)
         except OSError:
             listening.close()
             raise

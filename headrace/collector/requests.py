@@ -10,15 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from starlette.types import Receive, Scope
-
 from headrace.collector.answers import Answer
 
 _NOBODY_KNOWN: Final = "unknown"
 _IPV6_SITE_BITS: Final = 64
-
-ANSWER_HEADERS: Final = "headrace.answer_headers"
-"""Where in the scope they lie, for a server that has to answer in the application's stead."""
+_FORWARDED: Final = b"x-forwarded-for"
 
 Network = IPv4Network | IPv6Network
 
@@ -31,21 +27,36 @@ would be the largest thing a request needs."""
 class Incoming:
     """One HTTP request. `answer_headers` go out with whatever answer it gets."""
 
-    __slots__ = ("answer_headers", "headers", "id", "method", "path", "receive", "scope")
+    __slots__ = ("answer_headers", "headers", "id", "method", "path", "peer", "query")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+    def __init__(
+        self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], peer: str
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.peer = peer
+        """The address that the connection comes from; empty if there is none."""
         self.id = b""
         self.answer_headers: list[tuple[bytes, bytes]] = []
-        scope[ANSWER_HEADERS] = self.answer_headers
+
+    async def next_piece(self) -> tuple[bytes, bool]:
+        """What follows of the body, and whether it is the last; raises `ClientGone`."""
+        raise NotImplementedError
 
     def text(self, name: bytes) -> str:
         """A header's value without surrounding blanks, empty if absent; any byte is fine."""
         return self.headers.get(name, b"").decode("latin-1").strip()
+
+
+def by_name(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers with names in lower case as a request has them: of several of one name the last,
+    but of those that proxies add the whole list."""
+    named = dict(headers)
+    if len(named) < len(headers) and _FORWARDED in named:
+        named[_FORWARDED] = b",".join(value for name, value in headers if name == _FORWARDED)
+    return named
 
 
 Handler = Callable[[Incoming], Awaitable[Answer]]
@@ -64,14 +75,11 @@ def networks(texts: Sequence[str]) -> list[Network]:
     return [ip_network(text, strict=False) for text in texts]
 
 
-def peer_of(scope: Scope, trusted: Sequence[Network]) -> str:
+def peer_of(request: Incoming, trusted: Sequence[Network]) -> str:
     """Who sent the request, as the key under which failures are counted."""
-    client = scope.get("client")
-    hops = [client[0] if client else ""]
-    if trusted:
-        for name, value in scope["headers"]:
-            if name == b"x-forwarded-for":
-                hops[-1:-1] = [hop.strip() for hop in value.decode("latin-1").split(",")]
+    hops = [request.peer]
+    if trusted and (forwarded := request.text(_FORWARDED)):
+        hops[:0] = [hop.strip() for hop in forwarded.split(",")]
     site = _NOBODY_KNOWN
     for hop in reversed(hops):
         address = _address(hop)

@@ -128,6 +128,7 @@ def _note_ready() -> None:
     # What lives until the end need not be looked at by every collection.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
     log.info("ready")
 
 

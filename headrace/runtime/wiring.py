@@ -71,6 +71,7 @@ async def run_collector(
 ) -> None:
     """The HTTP edge: the local log's one writer, or one of many that write to Kafka."""
     from headrace.collector.app import CollectorParts, build_app
+    from headrace.collector.connection import Bounds
     from headrace.collector.server import ServerOptions, serve
 
     options = ServerOptions(
@@ -78,8 +79,7 @@ async def run_collector(
         port=settings.listen.port,
         tls_certificate=settings.tls_certificate,
         tls_key=settings.tls_key,
-        header_timeout_seconds=settings.header_timeout_seconds,
-        body_timeout_seconds=settings.body_timeout_seconds,
+        bounds=Bounds(headers=settings.header_timeout_seconds, body=settings.body_timeout_seconds),
     )
     async with contextlib.AsyncExitStack() as stack:
         # What is entered first is there until the end.
@@ -99,7 +99,7 @@ async def run_collector(
             remarks=_remarks(gate, directory),
             tracer=traces.requests if traces else None,
         )
-        await serve(build_app(parts), options, stop, lambda _host, _port: ready())
+        await serve(build_app(parts), options, stop, lambda _host, _port: ready(), clock=clock)
 
 
 async def run_processor(

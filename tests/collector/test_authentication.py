@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from headrace.collector.authentication import LONGEST_DELAY_SECONDS, FailingPeers
-from headrace.collector.requests import networks, peer_of
+from headrace.collector.requests import Incoming, by_name, networks, peer_of
 from headrace.workspaces.keys import make_key
 from tests.collector.trial import GOOD, NOW, ONE, REPLAY, Trial, problem
 
@@ -133,8 +133,6 @@ def test_forwarded_addresses_are_believed_from_trusted_proxies_only(
     client: str, forwarded: list[str], peer: str
 ) -> None:
     """What is left of the last trusted hop is anybody's claim."""
-    scope = {
-        "client": (client, 1) if client else None,
-        "headers": [(b"x-forwarded-for", value.encode()) for value in forwarded],
-    }
-    assert peer_of(scope, networks(["10.0.0.0/8"])) == peer
+    headers = by_name([(b"x-forwarded-for", value.encode()) for value in forwarded])
+    request = Incoming("POST", ONE, b"", headers, client)
+    assert peer_of(request, networks(["10.0.0.0/8"])) == peer

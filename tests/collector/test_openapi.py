@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
+from headrace.collector.app import application
 from headrace.workspaces.port import Scope
 from tests.collector.trial import BATCH, ONE, REPLAY, Trial
 
@@ -18,7 +19,7 @@ TRIAL = Trial(requests_per_minute=1_000_000)
 NUMBERS = count()
 LOOKED_AT = ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"]
 
-described = schemathesis.openapi.from_asgi("/openapi.json", TRIAL.app)
+described = schemathesis.openapi.from_asgi("/openapi.json", application(TRIAL.app))
 
 
 @pytest.mark.parametrize("path", [ONE, BATCH, REPLAY])

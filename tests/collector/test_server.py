@@ -15,7 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from headrace.collector import server
+from headrace.collector import connection
+from headrace.collector.connection import Bounds
 from headrace.collector.listening import CannotListen
 from headrace.collector.server import ServerOptions, serve
 from tests.collector.test_idempotency import Gate
@@ -119,7 +120,7 @@ async def test_bytes_may_come_one_by_one(trial: Trial) -> None:
 
 async def test_slow_headers_are_408(trial: Trial) -> None:
     """A client that sends a byte now and then does not keep a connection for ever."""
-    async with served(trial.app, header_timeout_seconds=0.2) as port, calling(port) as client:
+    async with served(trial.app, bounds=Bounds(headers=0.2)) as port, calling(port) as client:
         await client.say(request(trial)[:30])
         status, headers, body = await client.hear()
         assert (status, body["error"]) == (408, "request_timeout")
@@ -129,9 +130,9 @@ async def test_slow_headers_are_408(trial: Trial) -> None:
 
 async def test_a_connection_without_a_request_is_closed(trial: Trial) -> None:
     """Nothing was asked, so nothing is answered; line breaks alone are nothing."""
-    async with served(trial.app, header_timeout_seconds=0.2) as port, calling(port) as client:
+    async with served(trial.app, bounds=Bounds(headers=0.2)) as port, calling(port) as client:
         assert await client.hear_the_end()
-    async with served(trial.app, header_timeout_seconds=0.2) as port, calling(port) as client:
+    async with served(trial.app, bounds=Bounds(headers=0.2)) as port, calling(port) as client:
         await client.say(request(trial))
         await client.hear()
         await client.say(b"\r\n")
@@ -140,7 +141,7 @@ async def test_a_connection_without_a_request_is_closed(trial: Trial) -> None:
 
 async def test_idle_connections_are_closed(trial: Trial) -> None:
     """After the answer, when no other request comes."""
-    async with served(trial.app, keep_alive_seconds=0.2) as port, calling(port) as client:
+    async with served(trial.app, bounds=Bounds(keep_alive=0.2)) as port, calling(port) as client:
         await client.say(request(trial))
         assert (await client.hear())[0] == 200
         assert await client.hear_the_end()
@@ -148,7 +149,7 @@ async def test_idle_connections_are_closed(trial: Trial) -> None:
 
 async def test_a_slow_body_is_408(trial: Trial) -> None:
     """With the headers that every answer after the key has; nothing of it is stored."""
-    async with served(trial.app, body_timeout_seconds=0.2) as port, calling(port) as client:
+    async with served(trial.app, bounds=Bounds(body=0.2)) as port, calling(port) as client:
         await client.say(head(trial, Content_Length=len(BODY), X_Request_Id="slow-1"))
         for byte in BODY[:10]:
             await client.say(bytes([byte]))
@@ -322,7 +323,7 @@ async def test_stopping_does_not_wait_for_half_a_body(trial: Trial) -> None:
     """Its sender is told; headers half sent and idle connections are just closed."""
     stop = asyncio.Event()
     begun = time.monotonic()
-    async with served(trial.app, stop, half_sent_seconds=0.1, stop_seconds=60) as port:
+    async with served(trial.app, stop, bounds=Bounds(half_sent=0.1), stop_seconds=60) as port:
         await _stop_half_way(trial, port, stop)
     assert time.monotonic() - begun < 30
     assert len(trial.log.records()) == 1
@@ -374,7 +375,7 @@ async def test_too_many_connections_are_told_so(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 at once; those that are there go on."""
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)
     async with served(trial.app) as port, calling(port) as first:
         await first.say(request(trial))
         assert (await first.hear())[0] == 200
@@ -389,7 +390,7 @@ async def test_bodies_nobody_takes_do_not_pile_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While refusals are held back their bodies wait in buffers: those are bounded, too."""
-    monkeypatch.setattr(server, "MAX_UNTAKEN_BYTES", 100_000)
+    monkeypatch.setattr(connection, "MAX_UNTAKEN_BYTES", 100_000)
     trial = Trial()
     async with served(trial.app) as port:
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

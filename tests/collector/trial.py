@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx2
 import msgspec
-from starlette.types import ASGIApp
 
-from headrace.collector.app import CollectorParts, build_app
+from headrace.collector.app import CollectorParts, application, build_app
+from headrace.collector.requests import Handler
 from headrace.collector.server import ServerOptions, serve
 from headrace.eventlog.memory import MemoryLog
 from headrace.runtime.clock import ManualClock
@@ -46,12 +46,12 @@ class Trial:
                 **parts,
             }
         )
-        self.app: ASGIApp = build_app(self.parts)
+        self.app: Handler = build_app(self.parts)
 
     def client(self, key: str | None = None) -> httpx2.AsyncClient:
         """A client in the same process, that presents the key."""
         return httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app=self.app),
+            transport=httpx2.ASGITransport(app=application(self.app)),
             base_url="http://collector",
             headers={"Authorization": f"Bearer {key or self.key}"},
         )
@@ -84,7 +84,7 @@ def problem(answer: httpx2.Response) -> str:
 
 @contextlib.asynccontextmanager
 async def served(
-    app: ASGIApp, stop: asyncio.Event | None = None, **options: Any
+    app: Handler, stop: asyncio.Event | None = None, **options: Any
 ) -> AsyncIterator[int]:
     """The application on a real socket; gives its port, and stops it at the end."""
     stop = stop or asyncio.Event()

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.collector.app import CollectorParts, build_app
+from headrace.collector.app import CollectorParts, application, build_app
 from headrace.eventlog.memory import MemoryLog
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.commands.send import run
@@ -46,7 +46,7 @@ def place() -> Iterator[Place]:
     clock = SystemClock()
     log, directory = MemoryLog(clock), MemoryDirectory(clock)
     parts = CollectorParts(log=log.appender(), directory=directory, clock=clock)
-    with serving(build_app(parts)) as url:
+    with serving(application(build_app(parts))) as url:
         yield Place(url, log, directory)
 
 
