@@ -60,8 +60,10 @@ class Budget:
 
     def leave(self, held: Held) -> None:
         del self._holders[held]
-        held.resize(0)
-        self._wake()
+        self.used -= held.size
+        held.size = 0
+        if self._waiting:
+            self._wake()
 
     def fits(self, held: Held, count: int) -> bool:
         """Whether `count` more bytes may be held.
@@ -73,7 +75,7 @@ class Budget:
 
     def change(self, count: int) -> None:
         self.used += count
-        if count < 0:
+        if count < 0 and self._waiting:
             self._wake()
 
     async def wait_for(self, held: Held, count: int) -> None:

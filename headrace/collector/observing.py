@@ -11,11 +11,12 @@ import re
 import secrets
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from itertools import count
 from typing import Any, Final, Protocol
 
 import structlog
-from structlog.contextvars import bind_contextvars, bound_contextvars
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX, bound_contextvars
 
 from headrace.collector.answers import BROKEN, Answer, Refusal
 from headrace.collector.requests import ClientGone, Handler, Incoming, Middleware
@@ -28,6 +29,8 @@ _TAKEN_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACE_ID: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-")
 _TRACEPARENT: Final = Header.TRACEPARENT.encode()
 _OTHER: Final = "other"
+# As `bind_contextvars` would make it, which takes 3 µs.
+_REQUEST_ID: Final[ContextVar[str]] = ContextVar(STRUCTLOG_KEY_PREFIX + "request_id")
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +113,7 @@ def identified(handler: Handler) -> Handler:
             given = b"%s-%d" % (process, next(numbers))
         request.id = given
         request.answer_headers.append((b"x-request-id", given))
-        bind_contextvars(request_id=given.decode())
+        _REQUEST_ID.set(given.decode())
         trace = request.headers.get(_TRACEPARENT)
         if trace is None:
             return await handler(request)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -152,24 +152,33 @@ class Waiting:
     def add(self, batch: Batch, append: Append, max_batch_bytes: int) -> None:
         """Put an append's records into their lanes; raises `Overloaded` if there is no room."""
         packed_headers = pack_headers(batch.headers)
-        count = len(self.lanes)
+        packed = {
+            lane: lane.pack(records, packed_headers, max_batch_bytes)
+            for lane, records in self._split(batch.records)
+        }
+        self._demand_room(sum([len(one.content) for some in packed.values() for one in some]))
+        for lane, some in packed.items():
+            for one in some:
+                part = Part(append, one)
+                lane.add(part)
+                self.held_bytes += part.size
+
+    def _split(
+        self, records: Sequence[NewRecord]
+    ) -> Iterable[tuple[Lane, Sequence[NewRecord]]]:
+        """The records of each lane, in their order."""
+        lanes = self.lanes
+        count = len(lanes)
+        if len(records) == 1:
+            return ((lanes[crc32(records[0].key) % count], records),)
         split: dict[int, list[NewRecord]] = {}
-        for record in batch.records:
+        for record in records:
             lane = crc32(record.key) % count
             if lane in split:
                 split[lane].append(record)
             else:
                 split[lane] = [record]
-        packed = {
-            lane: self.lanes[lane].pack(records, packed_headers, max_batch_bytes)
-            for lane, records in split.items()
-        }
-        self._demand_room(sum(len(one.content) for some in packed.values() for one in some))
-        for lane, some in packed.items():
-            for one in some:
-                part = Part(append, one)
-                self.lanes[lane].add(part)
-                self.held_bytes += part.size
+        return [(lanes[lane], some) for lane, some in split.items()]
 
     def take(self, lane: Lane, max_batch_bytes: int) -> list[Part]:
         """The parts of a lane's next batch, those of appends that are over left out."""
