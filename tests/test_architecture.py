@@ -27,7 +27,8 @@ DRIVERS = {
     "redis": {"collector/redis"},
     "sqlalchemy": {"workspaces"},
     "sqlite3": {"eventlog/sqlite", "runtime"},
-    "uvicorn": {"collector/server.py", "store/server", "runtime"},
+    "httptools": {"collector/connection.py", "store/server"},
+    "uvicorn": {"store/server", "runtime"},
 }
 
 

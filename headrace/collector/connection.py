@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from http import HTTPStatus
 from typing import Final, cast
-from urllib.parse import unquote_to_bytes
 
 import httptools
-import msgspec
 import structlog
 
 from headrace.collector.answers import (
@@ -31,7 +27,10 @@ from headrace.collector.answers import (
     Refusal,
     retry_after,
 )
-from headrace.collector.requests import ClientGone, Handler, Incoming, by_name
+from headrace.collector.arriving import Common, Request
+from headrace.collector.patience import Patience
+from headrace.collector.requests import ClientGone, by_name
+from headrace.collector.wire import CLOSE, GO_AHEAD, answer_bytes, split_target
 from headrace.runtime.metrics import REQUESTS
 
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -48,120 +47,12 @@ the connection, and the client would see that instead of its answer."""
 _LAST_LINGER_SECONDS: Final = 1.0
 """The same while the collector ends: nobody waits for who does not stop sending."""
 _WRITE_SECONDS: Final = 30.0
-_CLOCK_SECONDS: Final = 0.001
-"""Of the loop's clock: a timer may come so much early."""
 _UPGRADING: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
-_GO_AHEAD: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CLOSE: Final = b"connection: close\r\n"
-_STATUS_LINES: Final = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode())
-    for status in HTTPStatus
-}
 _TUNNEL: Final = Refusal(
     WRONG_METHOD, "CONNECT is for proxies; use POST", headers=[(b"allow", b"GET, POST")]
 )
 
 _log = structlog.get_logger(__name__)
-
-
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds that a client may take; `half_sent` is for bodies that were being sent when the
-    collector was told to end."""
-
-    headers: float = 10.0
-    body: float = 30.0
-    keep_alive: float = 75.0
-    half_sent: float = 2.0
-
-
-class Common:
-    """What the connections of a server have in common."""
-
-    def __init__(self, handler: Handler, bounds: Bounds) -> None:
-        self.handler = handler
-        self.bounds = bounds
-        self.connections: set[Connection] = set()
-        self.orphans: set[asyncio.Task[None]] = set()
-        """Requests whose client is gone; what they append is appended all the same."""
-        self.untaken_bytes = 0
-        self.date = b""
-        """The header's line; whoever serves renews it."""
-        self._change = asyncio.Event()
-
-    def lose(self, connection: Connection, task: asyncio.Task[None] | None) -> None:
-        """The connection is gone; `task` still answers its last request."""
-        self.connections.discard(connection)
-        if task is not None:
-            self.orphans.add(task)
-            task.add_done_callback(self._forget)
-        self._change.set()
-
-    async def wait_for_all(self) -> None:
-        """Until every connection is gone and every request over."""
-        while self.connections or self.orphans:
-            self._change.clear()
-            await self._change.wait()
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self.orphans.discard(task)
-        self._change.set()
-
-
-class Request(Incoming):
-    """A request on a connection: what arrived of its body, and where it stands."""
-
-    __slots__ = (
-        "_connection",
-        "arrival",
-        "expects_go_ahead",
-        "is_answered",
-        "is_gone",
-        "is_whole",
-        "keep_alive",
-        "pieces",
-        "untaken_bytes",
-    )
-
-    def __init__(
-        self,
-        connection: Connection,
-        method: str,
-        path: str,
-        query: bytes,
-        headers: dict[bytes, bytes],
-        peer: str,
-    ) -> None:
-        super().__init__(method, path, query, headers, peer)
-        self._connection = connection
-        self.pieces: deque[bytes] = deque()
-        self.untaken_bytes = 0
-        self.keep_alive = True
-        self.expects_go_ahead = False
-        self.is_whole = False
-        self.is_answered = False
-        self.is_gone = False
-        """Nobody waits for its answer any more."""
-        self.arrival: asyncio.Future[None] | None = None
-
-    async def next_piece(self) -> tuple[bytes, bool]:
-        while not self.is_gone:
-            if self.pieces:
-                piece = self.pieces.popleft()
-                self._connection.taken(self, len(piece))
-                return piece, self.is_whole and not self.pieces
-            if self.is_whole:
-                return b"", True
-            if self.expects_go_ahead:
-                self._connection.go_ahead(self)
-            self.arrival = asyncio.get_running_loop().create_future()
-            await self.arrival
-        raise ClientGone
-
-    def note_arrival(self) -> None:
-        """Wake who waits for more."""
-        arrival, self.arrival = self.arrival, None
-        if arrival is not None and not arrival.done():
-            arrival.set_result(None)
 
 
 class Connection(asyncio.Protocol):
@@ -193,12 +84,7 @@ class Connection(asyncio.Protocol):
         self._is_refused = False
         self._is_ended = False
         self._linger_seconds = _LINGER_SECONDS
-        # One thing at a time is waited for; the timer looks when it is due.
-        self._awaited = ""
-        self._due = 0.0
-        self._late: Callable[[], None] = self.end
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._patience = Patience(self._loop)
         self._write_timer: asyncio.TimerHandle | None = None
 
     # Its life
@@ -215,10 +101,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         self._is_ended = True
-        self._awaited = ""
-        for timer in (self._timer, self._write_timer):
-            if timer is not None:
-                timer.cancel()
+        self._patience.end()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
         for request in {self._last, self._current, *self._waiting}:
             if request is not None:
                 self._let_go(request)
@@ -231,7 +116,7 @@ class Connection(asyncio.Protocol):
         if self._is_ended:
             return
         self._is_ended = True
-        self._await("end", self._linger_seconds, self._transport.abort)
+        self._patience.wait_for("end", self._linger_seconds, self._transport.abort)
         if self._is_between_requests() and not self._is_refused:
             self._transport.close()
             return
@@ -249,7 +134,7 @@ class Connection(asyncio.Protocol):
         if self._current is None:
             self.end()
         elif self._last is not None and not self._last.is_whole:
-            self._await("body", self._common.bounds.half_sent, self._half_sent)
+            self._patience.wait_for("body", self._common.bounds.half_sent, self._half_sent)
 
     def cut(self) -> None:
         """The collector ends now."""
@@ -262,8 +147,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_over():
             return  # thrown away, see `end`
-        if self._awaited == "idle":
-            self._awaited = ""
+        self._patience.came("next")
         self._piece_bytes = len(data)
         self._unclaimed_bytes += self._piece_bytes
         try:
@@ -279,8 +163,8 @@ class Connection(asyncio.Protocol):
             return
         if self._in_headers or self._is_between_requests():
             self._await_headers()
-        elif self._last is not None and not self._last.is_whole and self._awaited != "body":
-            self._await("body", self._common.bounds.body, self._body_late)
+        elif self._last is not None and not self._last.is_whole:
+            self._await_body()
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -321,8 +205,7 @@ class Connection(asyncio.Protocol):
         if self._upgrades:
             return
         self._in_headers = False
-        if self._awaited == "headers":
-            self._awaited = ""
+        self._patience.came("headers")
         # Counted only where they can be too long: a piece may begin with another request's end.
         could_be = self._unclaimed_bytes + self._piece_bytes
         if could_be > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
@@ -331,8 +214,8 @@ class Connection(asyncio.Protocol):
         if self._is_refused:
             return
         try:
-            path, query = _split(self._url)
-        except httptools.HttpParserInvalidURLError as error:
+            path, query = split_target(self._url)
+        except ValueError as error:
             self._refuse(Refusal(BAD_HTTP, f"that is not HTTP/1.1: {error}"))
             return
         headers = by_name(self._headers)
@@ -371,10 +254,9 @@ class Connection(asyncio.Protocol):
         self._unclaimed_bytes = 0
         request.is_whole = True
         request.note_arrival()
-        if self._awaited == "body":
-            self._awaited = ""
+        self._patience.came("body")
         if request.is_answered:
-            self._await("idle", self._common.bounds.keep_alive, self.end)
+            self._await_next()
 
     def taken(self, request: Request, size: int) -> None:
         """Somebody took a piece of a request's body."""
@@ -387,7 +269,7 @@ class Connection(asyncio.Protocol):
         """The client waits for this before it sends the body."""
         request.expects_go_ahead = False
         if not self._is_ended:
-            self._transport.write(_GO_AHEAD)
+            self._transport.write(GO_AHEAD)
 
     def _pause_reading(self) -> None:
         if not self._is_paused:
@@ -424,17 +306,13 @@ class Connection(asyncio.Protocol):
         request.is_answered = True
         if self._is_stopping or (self._is_refused and not self._waiting):
             request.keep_alive = False
-        end = b"\r\n" if request.keep_alive else _CLOSE + b"\r\n"
+        end = b"\r\n" if request.keep_alive else CLOSE + b"\r\n"
         if request.method != "HEAD":
             end += answer.body
         self._write(answer.status, [*answer.headers, *request.answer_headers], end)
 
     def _write(self, status: int, headers: Headers, end: bytes) -> None:
-        lines = [_STATUS_LINES[status], self._common.date]
-        for name, value in headers:
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(end)
-        self._transport.write(b"".join(lines))
+        self._transport.write(answer_bytes(status, self._common.date, headers, end))
 
     def _go_on(self, answered: Request) -> None:
         """The answer is out: what comes next."""
@@ -444,9 +322,9 @@ class Connection(asyncio.Protocol):
             if not self._is_write_paused:
                 self._begin(self._waiting.popleft())
         elif not answered.is_whole:
-            self._await("body", _LINGER_SECONDS, self.end)
+            self._patience.wait_for("body", _LINGER_SECONDS, self.end)
         elif not self._in_headers:
-            self._await("idle", self._common.bounds.keep_alive, self.end)
+            self._await_next()
         if not self._waiting:
             self._resume_reading()
 
@@ -478,6 +356,9 @@ class Connection(asyncio.Protocol):
         self._refuse(Refusal(LONG_HEADERS, message))
 
     def _headers_late(self) -> None:
+        if self._is_paused:  # they may be there: it is we who do not read
+            self._await_headers()
+            return
         if not self._in_headers:
             self.end()
             return
@@ -508,11 +389,9 @@ class Connection(asyncio.Protocol):
                 return  # `_go_on` ends it
             given = current.answer_headers
             self._let_go(current)
-        elif self._waiting:
-            return
         answer = refusal.answer()
         REQUESTS.labels("other", answer.status).inc()
-        self._write(answer.status, [*answer.headers, *given], _CLOSE + b"\r\n" + answer.body)
+        self._write(answer.status, [*answer.headers, *given], CLOSE + b"\r\n" + answer.body)
         self.end()
 
     def _is_over(self) -> bool:
@@ -526,51 +405,16 @@ class Connection(asyncio.Protocol):
     def _header_bytes(self) -> int:
         return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
 
-    # What is waited for
-
     def _await_headers(self) -> None:
-        if self._awaited != "headers":
-            self._await("headers", self._common.bounds.headers, self._headers_late)
+        if self._patience.awaited != "headers":
+            self._patience.wait_for("headers", self._common.bounds.headers, self._headers_late)
 
-    def _await(self, what: str, seconds: float, late: Callable[[], None]) -> None:
-        """From now on this, and nothing else, is waited for.
+    def _await_body(self) -> None:
+        if self._patience.awaited != "body":
+            self._patience.wait_for("body", self._common.bounds.body, self._body_late)
 
-        A timer that comes too early looks again: to set and cancel one for every request would
-        cost 3 µs.
-        """
-        self._awaited = what
-        self._late = late
-        self._due = due = self._loop.time() + seconds
-        if self._timer is None or self._timer_at > due:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = due
-            self._timer = self._loop.call_at(due, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        if not self._awaited:
-            return
-        if self._loop.time() + _CLOCK_SECONDS >= self._due:
-            self._awaited = ""
-            self._late()
-        else:
-            self._timer_at = self._due
-            self._timer = self._loop.call_at(self._due, self._look)
-
-
-def _split(url: bytes) -> tuple[str, bytes]:
-    """Path and query of a request's target."""
-    if url[:1] != b"/":  # for a proxy, or `*`
-        if url == b"*":
-            return "*", b""
-        parsed = httptools.parse_url(url)
-        path, query = parsed.path or b"/", parsed.query or b""
-    else:
-        path, _, query = url.partition(b"?")
-    if b"%" in path:
-        path = unquote_to_bytes(path)
-    return path.decode(errors="replace"), query
+    def _await_next(self) -> None:
+        self._patience.wait_for("next", self._common.bounds.keep_alive, self.end)
 
 
 def _overloaded(why: str) -> Refusal:

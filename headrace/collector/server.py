@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from headrace.collector.connection import Bounds, Common, Connection
+from headrace.collector.arriving import Bounds, Common
+from headrace.collector.connection import Connection
 from headrace.collector.listening import BACKLOG, CannotListen, listen
 from headrace.collector.memory import return_freed_memory
 from headrace.collector.requests import Handler

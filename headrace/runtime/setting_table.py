@@ -21,6 +21,7 @@ from headrace.runtime.setting_text import (
     networks,
     offset,
     optional_path,
+    optional_seconds,
     optional_whole_number,
     parse_address,
     parse_clickhouse,
@@ -222,7 +223,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         whole_number,
     ),
     "flush_seconds": Setting(
-        "HEADRACE_FLUSH_SECONDS", "0.2", "The processor writes a block at this age.", seconds
+        "HEADRACE_FLUSH_SECONDS",
+        "",
+        "The processor writes a block at this age; by default 0.1 with the local log, 0.2 with "
+        "Kafka, where each partition makes blocks of its own.",
+        optional_seconds,
     ),
     "breaker_share": Setting(
         "HEADRACE_BREAKER_SHARE",

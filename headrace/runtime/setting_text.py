@@ -76,6 +76,10 @@ def seconds(text: str) -> float:
     return number
 
 
+def optional_seconds(text: str) -> float | None:
+    return seconds(text) if text else None
+
+
 def offset(text: str) -> float:
     number = _float(text)
     if not -1e9 < number < 1e9:

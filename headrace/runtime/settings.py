@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_max_bytes: int
     flush_rows: int
     flush_bytes: int
-    flush_seconds: float
+    flush_seconds: float | None
     breaker_share: float
     breaker_records: int
     schemas: Path | None

@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from headrace.collector.redis.gate import RedisGate
     from headrace.eventlog.port import Appender, Membership
     from headrace.processor.processor import Processor
+    from headrace.processor.ranges import Flush
     from headrace.runtime.spans import Traces
     from headrace.workspaces.directory import LiveDirectory
 
 _POLL_SECONDS: Final = 0.05
 _PATIENT_SECONDS: Final = 5.0
 """A store that was started together with us answers by then."""
-
+_LOCAL_FLUSH_SECONDS: Final = 0.1
+_KAFKA_FLUSH_SECONDS: Final = 0.2
+"""Each partition makes blocks of its own, and each block is an insert of the store."""
 _AFTER_BODY_SECONDS: Final = 30.0
 """A request that has its body is answered by then, also if the log does not answer."""
 _SEEN_SECONDS: Final = 30.0
@@ -71,7 +74,7 @@ async def run_collector(
 ) -> None:
     """The HTTP edge: the local log's one writer, or one of many that write to Kafka."""
     from headrace.collector.app import CollectorParts, build_app
-    from headrace.collector.connection import Bounds
+    from headrace.collector.arriving import Bounds
     from headrace.collector.server import ServerOptions, serve
 
     options = ServerOptions(
@@ -109,7 +112,6 @@ async def run_processor(
     from headrace.processor.breaker import Breaker
     from headrace.processor.failpoints import read_fail_point
     from headrace.processor.processor import Processor
-    from headrace.processor.ranges import Flush
     from headrace.schemas.taxonomy import load_taxonomy
     from headrace.store.clickhouse import ClickHouseStore
 
@@ -131,7 +133,7 @@ async def run_processor(
             store,
             load_taxonomy(settings.schemas),
             clock,
-            Flush(settings.flush_rows, settings.flush_bytes, settings.flush_seconds),
+            _flush(settings),
             fail_point=read_fail_point(settings.fail_point),
             breaker=Breaker(store, settings.breaker_share, settings.breaker_records),
             tracer=traces.ranges if traces else None,
@@ -224,6 +226,13 @@ async def _gate(settings: Settings, log: Appender, clock: Clock) -> AsyncIterato
         yield gate
     finally:
         await gate.stop()
+
+
+def _flush(settings: Settings) -> Flush:
+    from headrace.processor.ranges import Flush
+
+    by_default = _KAFKA_FLUSH_SECONDS if settings.kafka else _LOCAL_FLUSH_SECONDS
+    return Flush(settings.flush_rows, settings.flush_bytes, settings.flush_seconds or by_default)
 
 
 def _remarks(gate: RedisGate | None, directory: LiveDirectory) -> dict[str, Callable[[], str]]:

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from headrace.collector import connection
-from headrace.collector.connection import Bounds
+from headrace.collector.arriving import Bounds
 from headrace.collector.listening import CannotListen
 from headrace.collector.server import ServerOptions, serve
 from tests.collector.test_idempotency import Gate

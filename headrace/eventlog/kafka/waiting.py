@@ -163,9 +163,7 @@ class Waiting:
                 lane.add(part)
                 self.held_bytes += part.size
 
-    def _split(
-        self, records: Sequence[NewRecord]
-    ) -> Iterable[tuple[Lane, Sequence[NewRecord]]]:
+    def _split(self, records: Sequence[NewRecord]) -> Iterable[tuple[Lane, Sequence[NewRecord]]]:
         """The records of each lane, in their order."""
         lanes = self.lanes
         count = len(lanes)

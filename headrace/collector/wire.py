@@ -1,0 +1,45 @@
+"""The text of HTTP/1.1: the targets of requests, and answers as they are sent."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from headrace.collector.answers import Headers
+
+CLOSE: Final = b"connection: close\r\n"
+GO_AHEAD: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS_LINES: Final = {
+    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode())
+    for status in HTTPStatus
+}
+
+
+def answer_bytes(status: int, date: bytes, headers: Headers, end: bytes) -> bytes:
+    """An answer; `date` is that header's line, `end` begins with the last lines of the headers."""
+    lines = [_STATUS_LINES[status], date]
+    for name, value in headers:
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(end)
+    return b"".join(lines)
+
+
+def split_target(target: bytes) -> tuple[str, bytes]:
+    """Path and query. Raises `ValueError` saying why it has none."""
+    if target[:1] == b"/":
+        path, _, query = target.partition(b"?")
+    elif target == b"*":  # the server as a whole
+        path, query = target, b""
+    else:  # as it is sent to a proxy
+        try:
+            parsed = httptools.parse_url(target)
+        except httptools.HttpParserInvalidURLError:
+            raise ValueError("the target is no URL") from None
+        path, query = parsed.path or b"/", parsed.query or b""
+    if b"%" in path:
+        path = unquote_to_bytes(path)
+    return path.decode(errors="replace"), query
