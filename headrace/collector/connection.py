@@ -81,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._is_write_paused = False
         # Its end
         self._is_stopping = False
+        self._is_half_closed = False
         self._is_refused = False
         self._is_ended = False
         self._linger_seconds = _LINGER_SECONDS
@@ -109,7 +110,15 @@ class Connection(asyncio.Protocol):
                 self._let_go(request)
         self._waiting.clear()
         self._common.lose(self, self._task)
-        del self._parser  # it refers to this object: without it nothing is left for the collector
+        # They refer to this object: without them nothing is left for the garbage collector.
+        self._last = None
+        del self._parser
+
+    def eof_received(self) -> bool:
+        """Whether to keep the connection: the client sends no more, but may still read."""
+        self._is_half_closed = True
+        current = self._current
+        return current is not None and current.is_whole and self._transport.can_write_eof()
 
     def end(self) -> None:
         """Close so that the client can read what was written to it."""
@@ -304,7 +313,8 @@ class Connection(asyncio.Protocol):
     def _send(self, request: Request, answer: Answer) -> None:
         self._let_go(request)
         request.is_answered = True
-        if self._is_stopping or (self._is_refused and not self._waiting):
+        is_last = (self._is_refused or self._is_half_closed) and not self._waiting
+        if self._is_stopping or is_last:
             request.keep_alive = False
         end = b"\r\n" if request.keep_alive else CLOSE + b"\r\n"
         if request.method != "HEAD":

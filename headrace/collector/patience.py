@@ -46,6 +46,7 @@ class Patience:
     def end(self) -> None:
         """Nothing is waited for ever again."""
         self.awaited = ""
+        self._late = None  # it refers to whoever waited
         if self._timer is not None:
             self._timer.cancel()
 

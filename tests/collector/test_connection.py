@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from email.utils import parsedate_to_datetime
 
 import pytest
 
 from headrace.collector import connection
 from headrace.collector.answers import Answer
-from headrace.collector.arriving import Bounds
+from headrace.collector.arriving import Bounds, Common
+from headrace.collector.connection import Connection
 from headrace.collector.patience import Patience
 from headrace.collector.requests import Incoming, by_name
 from headrace.collector.wire import split_target
@@ -84,6 +87,47 @@ async def test_every_request_before_nonsense_is_answered(trial: Trial) -> None:
         ]
         assert await client.hear_the_end()
     assert len(trial.log.records()) == 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_who_sends_no_more_may_still_read(trial: Trial, count: int) -> None:
+    """As `nc -N` does: all that was asked is answered, then the connection ends."""
+    async with served(trial.app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(trial) * count)
+        writer.write_eof()
+        async with asyncio.timeout(PATIENCE):
+            told = await reader.read()
+        writer.close()
+    assert told.count(b"HTTP/1.1 200 OK") == count
+    assert told.count(b"connection: close") == 1
+    assert len(trial.log.records()) == count
+
+
+async def test_a_connection_that_is_over_is_no_garbage(trial: Trial) -> None:
+    """Nothing of it waits for the garbage collector, which looks seldom."""
+    lost: list[weakref.ref[Connection]] = []
+
+    class Watched(Connection):
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.append(weakref.ref(self))
+            super().connection_lost(exc)
+
+    common = Common(trial.app, Bounds())
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Watched(common), "127.0.0.1", 0)
+    gc.disable()
+    try:
+        async with calling(server.sockets[0].getsockname()[1]) as client:
+            await client.say(request(trial))
+            assert (await client.hear())[0] == 200
+        async with asyncio.timeout(PATIENCE):
+            await common.wait_for_all()
+        await asyncio.sleep(0.05)
+        assert [one() for one in lost] == [None]
+    finally:
+        gc.enable()
+        server.close()
 
 
 async def test_what_is_being_appended_outlives_its_client() -> None:
