@@ -1,9 +1,8 @@
 """Reading request bodies: bounded each by itself, bounded all together.
 
-Owns what a body may weigh and how much of all bodies is held at once; how long one may take is
-`server.py`'s. Every request that holds
-a body does so through `Budget.hold()` until its events are in the log. Decompression is
-`compression.py`'s.
+Owns what a body may weigh and how much of all bodies is held at once. Every request that holds a
+body does so through `Budget.hold()` until its events are in the log. How long one may take is
+`connection.py`'s, decompression `compression.py`'s.
 """
 
 from __future__ import annotations
