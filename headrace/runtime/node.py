@@ -46,22 +46,28 @@ def programs(settings: Settings) -> list[Program]:
 
 
 class Node:
-    """One life of a node: `run` starts everything and returns when everything has ended."""
+    """One life of a node: `run` starts everything and returns when everything has ended.
 
-    def __init__(self, settings: Settings, home: Home, clock: Clock) -> None:
+    It ends when `stop` is set, which signals do while it runs.
+    """
+
+    def __init__(self, settings: Settings, home: Home, clock: Clock, stop: asyncio.Event) -> None:
         self._settings = settings
         self._home = home
         self._clock = clock
         self._started_at = clock.now()
         self._supervisor = Supervisor(programs(settings), clock, self._write_state)
-        self._stop = asyncio.Event()
+        self._stop = stop
 
     async def run(self, announce: Callable[[], None]) -> None:
-        """Run until a signal ends it; `announce` is called once when the node is ready.
+        """Run until it is stopped; `announce` is called once when the node is ready. Starts nothing
+        if it was stopped before.
 
         Raises `CannotStart` if one of the programs needs a person before it can start.
         """
         with self._told_by_signals():
+            if self._stop.is_set():
+                return
             ready = asyncio.create_task(self._announce(announce))
             try:
                 await self._supervisor.run(self._stop)

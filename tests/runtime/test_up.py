@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,13 +173,17 @@ def test_it_ends_with_zero_when_told(make_node: MakeNode, number: signal.Signals
     assert make_node().start().stop(number) == 0
 
 
-def test_it_ends_with_zero_while_it_is_starting(make_node: MakeNode) -> None:
-    """A signal before the node is ready ends it too, and the next start completes it."""
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.2, 0.3])
+def test_it_ends_with_zero_while_it_is_starting(make_node: MakeNode, seconds: float) -> None:
+    """A signal before the node is ready ends it too, wherever it is just then (opening control
+    data, in the middle of an import), and the next start completes it."""
     node = make_node()
     process = node.launch()
     until(node.home.credentials.exists, "credentials are written")
+    time.sleep(seconds)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_SECONDS) == 0
+    assert "Traceback" not in node.said()
     node.start()
     assert node.stop() == 0
 

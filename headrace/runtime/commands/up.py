@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
 from contextlib import ExitStack
 from typing import Final
@@ -35,7 +34,8 @@ def up(
     The first start makes HOME with a workspace `default` and everything needed to get in. It
     ends on Ctrl-C and SIGTERM and loses nothing.
     """
-    _end_quietly_until_there_is_something_to_end()
+    stop = asyncio.Event()
+    _note_signals(stop)
     settings = read_settings(home=home, listen=listen, store_listen=store_listen)
     clock = SystemClock(settings.clock_offset_seconds)
     began = clock.monotonic()
@@ -43,17 +43,22 @@ def up(
         stack.enter_context(own_process_group())
         place = open_home(settings.home, version=headrace_version())
         stack.callback(_take_lock(place, clock).release)
-        _wait_for_leftovers(place)
+        _wait_for_leftovers(place, stop)
         check_machine(settings)
         configure_logging(
             "node", level=settings.log_level, form=settings.log_format, file=place.log_file
         )
         credentials = _complete_home(settings, place, clock)
-        asyncio.run(_run(settings, place, clock, credentials, began))
+        asyncio.run(_run(settings, place, clock, credentials, began, stop))
 
 
 async def _run(
-    settings: Settings, home: Home, clock: Clock, credentials: Credentials, began: float
+    settings: Settings,
+    home: Home,
+    clock: Clock,
+    credentials: Credentials,
+    began: float,
+    stop: asyncio.Event,
 ) -> None:
     from headrace.runtime.banner import Banner
     from headrace.runtime.node_state import collector_url
@@ -73,7 +78,7 @@ async def _run(
     if not settings.has_local_log:
         preparing = asyncio.create_task(prepare_topic_beside(Preparation(settings, home, clock)))
     try:
-        await Node(settings, home, clock).run(announce)
+        await Node(settings, home, clock, stop).run(announce)
     finally:
         if preparing is not None:
             preparing.cancel()
@@ -98,15 +103,17 @@ def _take_lock(home: Home, clock: Clock) -> Lock:
     return lock
 
 
-def _wait_for_leftovers(home: Home) -> None:
+def _wait_for_leftovers(home: Home, stop: asyncio.Event) -> None:
     deadline = time.monotonic() + LEFTOVERS_SECONDS
     for name in GRACE_SECONDS:
-        while is_held(home.process_lock(name)):
+        while is_held(home.process_lock(name)) and not stop.is_set():
             if time.monotonic() > deadline:
                 raise in_use(home, home.process_lock(name))
             time.sleep(0.05)
 
 
-def _end_quietly_until_there_is_something_to_end() -> None:
+def _note_signals(stop: asyncio.Event) -> None:
+    # To raise from a handler is no way out: in the middle of an import it becomes another error,
+    # and some libraries swallow it.
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: sys.exit(0))
+        signal.signal(each, lambda *_: stop.set())
