@@ -289,6 +289,8 @@ class Connection(asyncio.Protocol):
         if self._is_paused and not self._transport.is_closing():
             self._is_paused = False
             self._transport.resume_reading()
+            if self._patience.came("headers"):
+                self._await_headers()  # only now has the client its time
 
     # What goes out
 

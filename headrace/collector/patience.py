@@ -38,10 +38,12 @@ class Patience:
                 self._timer.cancel()
             self._set_timer()
 
-    def came(self, what: str) -> None:
-        """It is not waited for any more, if it was."""
-        if self.awaited == what:
-            self.awaited = ""
+    def came(self, what: str) -> bool:
+        """It is not waited for any more; returns whether it was."""
+        if self.awaited != what:
+            return False
+        self.awaited = ""
+        return True
 
     def end(self) -> None:
         """Nothing is waited for ever again."""
