@@ -59,10 +59,8 @@ class Budget:
 
     def leave(self, held: Held) -> None:
         del self._holders[held]
-        self.used -= held.size
-        held.size = 0
-        if self._waiting:
-            self._wake()
+        held.resize(0)
+        self._wake()
 
     def fits(self, held: Held, count: int) -> bool:
         """Whether `count` more bytes may be held.
@@ -74,7 +72,7 @@ class Budget:
 
     def change(self, count: int) -> None:
         self.used += count
-        if count < 0 and self._waiting:
+        if count < 0:
             self._wake()
 
     async def wait_for(self, held: Held, count: int) -> None:
@@ -92,6 +90,8 @@ class Budget:
             self._waiting.pop(held, None)
 
     def _wake(self) -> None:
+        if not self._waiting:
+            return
         first = next(iter(self._holders), None)
         if first in self._waiting:
             self._let_go_on(first)

@@ -330,13 +330,20 @@ class Connection(asyncio.Protocol):
         """The answer is out: what comes next."""
         if not answered.keep_alive:
             self.end()
-        elif self._waiting:
-            if not self._is_write_paused:
-                self._begin(self._waiting.popleft())
-        elif not answered.is_whole:
+            return
+        if self._waiting:
+            self._begin_next()
+            return
+        self._resume_reading()
+        if not answered.is_whole:
             self._patience.wait_for("body", _LINGER_SECONDS, self.end)
         elif not self._in_headers:
             self._await_next()
+
+    def _begin_next(self) -> None:
+        if self._is_write_paused:
+            return  # `resume_writing` does it
+        self._begin(self._waiting.popleft())
         if not self._waiting:
             self._resume_reading()
 
@@ -349,9 +356,7 @@ class Connection(asyncio.Protocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
         if self._waiting and self._current is None and not self._is_ended:
-            self._begin(self._waiting.popleft())
-            if not self._waiting:
-                self._resume_reading()
+            self._begin_next()
 
     def _let_go(self, request: Request) -> None:
         """Nobody takes the rest of its body any more, nor waits for it."""
