@@ -31,8 +31,8 @@ from benchmarks.report import Line, report
 from benchmarks.requests import batches
 from headrace.runtime.credentials import read_processor_login
 from headrace.runtime.setting_table import SETTINGS
-from headrace.store.columns import event_columns
-from headrace.store.connection import Connection
+from headrace.store.columns import columns_of, event_columns
+from headrace.store.connection import Connection, pack
 from headrace.store.guarantees import INSERT_SETTINGS
 from headrace.store.port import EventRow
 from headrace.store.port import Place as LogPlace
@@ -103,11 +103,11 @@ def ceiling(place: Place, node: psutil.Process) -> tuple[float, float]:
     login = read_processor_login(place.home)
     connection = Connection(login.url, login.user, login.password, database=login.database)
     store = parts_of(node)["store"]
-    columns = event_columns([_row(number) for number in range(BLOCK)])
+    columns = event_columns(columns_of([_row(number) for number in range(BLOCK)]))
     before, began, blocks = cpu_seconds(store), time.monotonic(), 10
     for number in range(blocks):
         settings = {**INSERT_SETTINGS, "insert_deduplication_token": f"bench:{number}"}
-        connection.insert("headrace.events_rows", columns, settings=settings)
+        connection.insert(pack("headrace.events_rows", columns), settings=settings)
     seconds = time.monotonic() - began
     connection.close()
     rows = blocks * BLOCK

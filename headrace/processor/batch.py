@@ -1,31 +1,32 @@
-"""A range's outcomes as blocks of rows: what goes into which table. Pure.
+"""A range's outcomes: which record goes into which table. Pure.
 
 Owns the last word on every record: held already, rejected, a duplicate, or an event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
 
 import msgspec
 
 from headrace.eventlog.port import Record
-from headrace.processor.decode import glimpse
+from headrace.processor.decode import decode_record, glimpse
 from headrace.processor.ranges import Range
 from headrace.schemas.event_ids import request_of
 from headrace.schemas.outcomes import Rejected
-from headrace.schemas.records import FIRST_YEAR, LAST_YEAR, is_replay
-from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
+from headrace.schemas.records import FIRST_YEAR, LAST_YEAR, EventValue, is_replay
+from headrace.store.port import DuplicateRow, Place, RejectedRow
 
 _Name = tuple[str, str]
 """workspace_id and event_id."""
 
 
 class Blocks(msgspec.Struct, frozen=True):
-    """One block per table; together every record of the range that is not held already."""
+    """What goes into each table; together every record of the range that is not held already."""
 
-    events: list[EventRow]
+    events: Sequence[int]
+    """Positions, in order: their rows are packed, or made anew (`rows_at`)."""
     rejected: list[RejectedRow]
     duplicates: list[DuplicateRow]
 
@@ -47,86 +48,87 @@ def make_blocks(range_: Range, held: Set[int], suspects: Suspects | None) -> Blo
     ids in the range the first is kept. A replay is there to be judged anew: what was rejected
     does not speak against it, and rejected again it is a row of its own.
     """
-    events = _storable(range_, held)
-    rejected = _rejected_rows(range_, held)
-    if suspects is None:
-        return Blocks(events, rejected, [])
-    kept = _find_duplicates(range_, held, suspects)
-    duplicates = [
-        _duplicate_row(row, kept[row.place]) for row in range_.rows if row and row.place in kept
-    ]
-    return Blocks(
-        [row for row in events if row.place not in kept],
-        [row for row in rejected if row.place not in kept],
-        duplicates,
-    )
+    duplicates = [] if suspects is None else _find_duplicates(range_, held, suspects)
+    left_out = held | {row.place.position for row in duplicates}
+    positions = [record.position for record in range_.records]
+    if not (left_out or range_.rejected):
+        return Blocks(positions, [], [])
+    others = left_out | range_.rejected.keys()
+    events = [position for position in positions if position not in others]
+    return Blocks(events, _rejected_rows(range_, left_out), duplicates)
 
 
-def _storable(range_: Range, held: Set[int]) -> list[EventRow]:
-    left_out = held | range_.rejected.keys() if held or range_.rejected else held
-    rows = [row for row in range_.rows if row is not None]
-    if not left_out:
-        return rows
-    return [row for row in rows if row.place.position not in left_out]
-
-
-def _find_duplicates(range_: Range, held: Set[int], suspects: Suspects) -> dict[Place, Place]:
-    """Which places are duplicates, and of which."""
-    kept: dict[Place, Place] = {}
+def _find_duplicates(range_: Range, held: Set[int], suspects: Suspects) -> list[DuplicateRow]:
+    found: list[DuplicateRow] = []
     first: dict[_Name, Place] = {}
     first_stored: dict[_Name, Place] = {}
-    for record, row in zip(range_.records, range_.rows, strict=True):
-        if row is None or record.position in held:
+    named = zip(range_.records, range_.workspace_ids, range_.event_ids, strict=True)
+    for record, workspace_id, event_id in named:
+        if not event_id or record.position in held:
             continue
-        name = (row.workspace_id, row.event_id)
+        name, place = (workspace_id, event_id), range_.place(record.position)
         replayed = is_replay(record.headers)
         is_rejected = record.position in range_.rejected
         elsewhere = [*suspects.stored.get(name, ())]
         if not replayed:
             elsewhere += suspects.rejected.get(name, ())
-        elsewhere = [place for place in elsewhere if place != row.place]
+        elsewhere = [each for each in elsewhere if each != place]
         earlier = (first_stored if replayed else first).get(name)
         if replayed and is_rejected:
-            first.setdefault(name, row.place)
-        elif elsewhere:
-            kept[row.place] = min(elsewhere)
-        elif earlier is not None:
-            kept[row.place] = earlier
-        else:
-            first.setdefault(name, row.place)
-            if not is_rejected:
-                first_stored[name] = row.place
-    return kept
+            first.setdefault(name, place)
+            continue
+        if elsewhere:
+            earlier = min(elsewhere)
+        if earlier is not None:
+            found.append(DuplicateRow(place, *name, request_of(event_id), earlier))
+            continue
+        first.setdefault(name, place)
+        if not is_rejected:
+            first_stored[name] = place
+    return found
 
 
-def _duplicate_row(row: EventRow, kept: Place) -> DuplicateRow:
-    return DuplicateRow(row.place, row.workspace_id, row.event_id, request_of(row.event_id), kept)
-
-
-def _rejected_rows(range_: Range, held: Set[int]) -> list[RejectedRow]:
+def _rejected_rows(range_: Range, left_out: Set[int]) -> list[RejectedRow]:
     if not range_.rejected:
         return []
     return [
-        _rejected_row(range_, record, row, why)
-        for record, row in zip(range_.records, range_.rows, strict=True)
-        if (why := range_.rejected.get(record.position)) is not None and record.position not in held
+        _rejected_row(range_, record, why)
+        for record in range_.records
+        if (why := range_.rejected.get(record.position)) is not None
+        and record.position not in left_out
     ]
 
 
-def _rejected_row(
-    range_: Range, record: Record, row: EventRow | None, why: Rejected
-) -> RejectedRow:
-    seen = glimpse(record.value) if row is None else {}
+def _rejected_row(range_: Range, record: Record, why: Rejected) -> RejectedRow:
+    place, value = range_.place(record.position), decode_record(record.value)
+    if isinstance(value, EventValue):
+        return RejectedRow(
+            place=place,
+            workspace_id=value.workspace_id,
+            event_id=value.event_id,
+            event=value.event,
+            user_id=value.user_id or "",
+            anonymous_id=value.anonymous_id or "",
+            timestamp=value.timestamp,
+            received_at=value.received_at,
+            properties_raw=bytes(value.properties),
+            code=why.code.value,
+            reason=why.reason,
+            path=why.path,
+            schema=why.schema,
+            raw=record.value,
+        )
+    seen = glimpse(record.value)
     return RejectedRow(
-        place=range_.place(record.position),
-        workspace_id=row.workspace_id if row else seen.get("workspace_id", ""),
-        event_id=row.event_id if row else seen.get("event_id", ""),
-        event=row.event if row else seen.get("event", ""),
-        user_id=row.user_id if row else seen.get("user_id", ""),
-        anonymous_id=row.anonymous_id if row else seen.get("anonymous_id", ""),
-        timestamp=row.timestamp if row else None,
-        received_at=row.received_at if row else _taken_at(record),
-        properties_raw=row.properties_raw if row else b"",
+        place=place,
+        workspace_id=seen.get("workspace_id", ""),
+        event_id=seen.get("event_id", ""),
+        event=seen.get("event", ""),
+        user_id=seen.get("user_id", ""),
+        anonymous_id=seen.get("anonymous_id", ""),
+        timestamp=None,
+        received_at=_taken_at(record),
+        properties_raw=b"",
         code=why.code.value,
         reason=why.reason,
         path=why.path,

@@ -34,13 +34,14 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from headrace.processor.decode import decode_record
 from headrace.processor.ranges import Range
 from headrace.runtime.metrics import BREAKER_SHARE, BREAKER_TRIPPED
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.outcomes import Code, Rejected
 from headrace.schemas.reasons import without_indexes
-from headrace.schemas.records import is_replay
-from headrace.store.port import EventRow, Outcomes, Reason, Sent, Store
+from headrace.schemas.records import EventValue, is_replay
+from headrace.store.port import Outcomes, Reason, Sent, Store
 
 KNOWN_PART: Final = 0.1
 """Of the share at which it stops: what made up so much of the day before is nothing new."""
@@ -89,12 +90,14 @@ class _Case(msgspec.Struct, frozen=True):
     part: _Part
     reason: Reason
 
-    def rows(self) -> Iterator[tuple[EventRow, Rejected | None]]:
-        """The events of that minute that are in no table yet, and why not, if so."""
-        for record, row in zip(self.range_.records, self.range_.rows, strict=True):
-            is_new = _minute(record.appended_at) == self.minute
-            if row is not None and is_new and record.position not in self.held:
-                yield row, self.range_.rejected.get(record.position)
+    def events(self) -> Iterator[tuple[EventValue, Rejected | None]]:
+        """Those of that minute that are in no table yet, and why not, if so."""
+        for record in self.range_.records:
+            if record.position in self.held or _minute(record.appended_at) != self.minute:
+                continue
+            value = decode_record(record.value)
+            if isinstance(value, EventValue):
+                yield value, self.range_.rejected.get(record.position)
 
 
 class Breaker:
@@ -186,9 +189,9 @@ class Breaker:
             return True
         event, until = _event_of(case), case.minute + _MINUTE
         senders = await self._store.count_senders(case.reason, event, case.minute, until)
-        for row, why in case.rows():
-            if event in ("", row.event):
-                sent = senders.setdefault(row.workspace_id, Sent())
+        for value, why in case.events():
+            if event in ("", value.event):
+                sent = senders.setdefault(value.workspace_id, Sent())
                 sent.stored += why is None
                 sent.rejected += why is not None and _reason(why) == case.reason
         bad = [one.rejected > self._share * (one.stored + one.rejected) for one in senders.values()]
@@ -212,7 +215,9 @@ def _event_of(case: _Case) -> str:
     """The event that has the reason's schema; empty if it has none."""
     if not case.reason.schema:
         return ""
-    return next(row.event for row, why in case.rows() if why and why.schema == case.reason.schema)
+    return next(
+        value.event for value, why in case.events() if why and why.schema == case.reason.schema
+    )
 
 
 def _explain(case: _Case, stored: Outcomes, usual: float) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from headrace.processor.ranges import Range
-from headrace.store.port import EventRow, LinkRow
+from headrace.store.port import EventColumns, LinkRow
 
 MOST_REMEMBERED: Final = 200_000
 
@@ -33,16 +33,38 @@ class Links:
         What is in the store stays there, so it may run while an earlier range is written: at
         worst that range's links are found again and `choose` leaves them out.
         """
+        for columns in range_.columns:
+            self._find(columns, range_.links)
+
+    def _find(self, columns: EventColumns, into: dict[int, LinkRow]) -> None:
         ranks = self._ranks
-        for row in range_.rows:
-            if row is None or not (row.user_known and row.anonymous_known):
+        for (
+            user_known,
+            anonymous_known,
+            position,
+            workspace,
+            anonymous_id,
+            user_id,
+            at,
+            event_id,
+        ) in zip(
+            columns.user_known,
+            columns.anonymous_known,
+            columns.positions,
+            columns.workspace_ids,
+            columns.anonymous_ids,
+            columns.user_ids,
+            columns.received_at,
+            columns.event_ids,
+            strict=True,
+        ):
+            # Two equal ids make no link: as the first of that anonymous id it would keep every
+            # real one out.
+            if not (user_known and anonymous_known) or user_id == anonymous_id:
                 continue
-            known = ranks.get((row.workspace_id, row.anonymous_id, row.user_id))
-            if known is not None and row.received_at > known[0]:
-                continue
-            link = find_link(row)
-            if link is not None and (known is None or _rank(link) < known):
-                range_.links[row.place.position] = link
+            known = ranks.get((workspace, anonymous_id, user_id))
+            if known is None or (at <= known[0] and (at, event_id) < known):
+                into[position] = LinkRow(workspace, anonymous_id, user_id, at, event_id)
 
     def choose(self, links: Iterable[LinkRow]) -> Sequence[LinkRow]:
         """Of each pair the first link, unless one at least as early was inserted already."""
@@ -62,17 +84,6 @@ class Links:
             self._ranks[_pair(link)] = _rank(link)
         while len(self._ranks) > self._most:
             del self._ranks[next(iter(self._ranks))]
-
-
-def find_link(row: EventRow) -> LinkRow | None:
-    """The link of an event that names both ids.
-
-    Two equal ids make none: as the first link of that anonymous id it would keep every real
-    one out.
-    """
-    if not (row.user_known and row.anonymous_known) or row.user_id == row.anonymous_id:
-        return None
-    return LinkRow(row.workspace_id, row.anonymous_id, row.user_id, row.received_at, row.event_id)
 
 
 def _pair(link: LinkRow) -> _Pair:

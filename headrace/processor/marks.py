@@ -19,7 +19,7 @@ Where nothing is marked and nothing remembered this costs one look at each recor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -28,7 +28,7 @@ from headrace.processor.batch import Suspects
 from headrace.processor.ranges import Range
 from headrace.schemas.event_ids import request_of
 from headrace.schemas.records import MARK_RETRY, Header
-from headrace.store.port import EventRow, MarkedRequest, Place, Store
+from headrace.store.port import MarkedRequest, Place, Store
 
 REMEMBERED_FOR: Final = timedelta(hours=1)
 _MOST_PER_QUERY: Final = 1_000
@@ -53,12 +53,15 @@ class Marks:
         None if nothing in the range can be a duplicate.
         """
         remembered = await self._recall(range_.records[0].appended_at)
-        marked = list(_marked(range_))
+        marked = _marked(range_)
         await self._remember(remembered, marked)  # so that the retries are among them
         repeated = set()
         if remembered:
-            repeated = remembered.keys() & {_request(row) for row in range_.rows if row}
-        requests = repeated | {_request(row) for _, row in marked}
+            requests_here = zip(
+                range_.workspace_ids, map(request_of, range_.event_ids), strict=True
+            )
+            repeated = remembered.keys() & set(requests_here)
+        requests = repeated | {request for _, request in marked}
         if not requests:
             return None
         find_rejected = self._store.find_rejected_requests
@@ -80,11 +83,11 @@ class Marks:
         return self._remembered
 
     async def _remember(
-        self, remembered: dict[_Request, datetime], marked: list[tuple[Record, EventRow]]
+        self, remembered: dict[_Request, datetime], marked: Sequence[tuple[Record, _Request]]
     ) -> None:
         retries = {
-            _request(row): record.appended_at
-            for record, row in marked
+            request: record.appended_at
+            for record, request in marked
             if record.headers[Header.MARK] == MARK_RETRY
         }
         if retries:
@@ -112,10 +115,14 @@ async def _in_turns(
     return places
 
 
-def _marked(range_: Range) -> Iterator[tuple[Record, EventRow]]:
-    for record, row in zip(range_.records, range_.rows, strict=True):
-        if record.headers and Header.MARK in record.headers and row is not None:
-            yield record, row
+def _marked(range_: Range) -> list[tuple[Record, _Request]]:
+    """Those that could be read."""
+    named = zip(range_.records, range_.workspace_ids, range_.event_ids, strict=True)
+    return [
+        (record, (workspace_id, request_of(event_id)))
+        for record, workspace_id, event_id in named
+        if record.headers and Header.MARK in record.headers and event_id
+    ]
 
 
 def _forget(remembered: dict[_Request, datetime], before: datetime) -> None:
@@ -124,7 +131,3 @@ def _forget(remembered: dict[_Request, datetime], before: datetime) -> None:
         if remembered[oldest] >= before:
             return
         del remembered[oldest]
-
-
-def _request(row: EventRow) -> _Request:
-    return (row.workspace_id, request_of(row.event_id))

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from headrace.eventlog.port import Record
 from headrace.processor.batch import Blocks
+from headrace.processor.decode import decode_record
 from headrace.processor.ranges import Range
 from headrace.runtime.metrics import (
     EVENT_TO_TABLE_SECONDS,
@@ -20,8 +22,7 @@ from headrace.runtime.metrics import (
     RECORDS_SETTLED,
     SETTLED_AT,
 )
-from headrace.schemas.records import is_replay
-from headrace.store.port import EventRow
+from headrace.schemas.records import EventValue, is_replay
 
 _LOOKED_AT: Final = 100
 
@@ -37,16 +38,17 @@ def count_settled(range_: Range, blocks: Blocks, now: datetime) -> None:
         RECORDS_REJECTED.labels(row.code).inc()
 
 
-def count_freshness(range_: Range, events: Sequence[EventRow], now: datetime) -> None:
-    """These events of the range are in the table: how long after their receipt?"""
+def count_freshness(range_: Range, events: Sequence[int], now: datetime) -> None:
+    """The events at these positions are in the table: how long after their receipt?"""
     spread = events[:: -(-len(events) // _LOOKED_AT) or 1]
-    for row in spread:
-        if not _is_replay(range_, row.place.position):
-            seconds = max(0.0, (now - row.received_at).total_seconds())
+    for position in spread:
+        record = _at(range_, position)
+        value = decode_record(record.value)
+        # A replay was received long ago, and is no sign of how fast we are.
+        if isinstance(value, EventValue) and not is_replay(record.headers):
+            seconds = max(0.0, (now - value.received_at).total_seconds())
             EVENT_TO_TABLE_SECONDS.observe_many(seconds, len(events) / len(spread))
 
 
-def _is_replay(range_: Range, position: int) -> bool:
-    """Received long ago, and no sign of how fast we are."""
-    index = bisect_left(range_.records, position, key=lambda record: record.position)
-    return is_replay(range_.records[index].headers)
+def _at(range_: Range, position: int) -> Record:
+    return range_.records[bisect_left(range_.records, position, key=lambda record: record.position)]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -14,6 +18,9 @@ from headrace.processor.refresher import Refresher
 from headrace.processor.tracing import RangeTracer
 from headrace.runtime.clock import Clock
 from headrace.store.port import Store
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -28,3 +35,8 @@ class Parts(msgspec.Struct, frozen=True):
     tracer: RangeTracer | None
     steps_thread: Executor
     refresher: Refresher
+
+    async def aside(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Run what takes long in the one thread for it; the event loop is everybody's."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.steps_thread, partial(call, *args, **kwargs))

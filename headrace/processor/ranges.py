@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from array import array
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from datetime import timedelta
 from hashlib import blake2b, sha256
 from typing import Final
@@ -20,10 +20,11 @@ from headrace.eventlog.port import Assignment, Record
 from headrace.runtime.clock import Clock
 from headrace.schemas.outcomes import Rejected
 from headrace.schemas.records import EventValue
-from headrace.store.port import EventRow, LinkRow, Place
+from headrace.store.port import EventColumns, LinkRow, PackedEvents, Place
 
 WIDEST: Final = 1_000_000
 """A range never spans more positions than this: the most that can be half written."""
+_PIECE: Final = 500
 _AT_A_TIME: Final = 256
 """Values joined for the digest: enough to let go of the GIL, and few enough to stay in the
 processor's cache. SHA-256 because processors have it: 0.33 µs a record, where BLAKE2 takes 0.58."""
@@ -50,14 +51,20 @@ class Range(msgspec.Struct, gc=False):
     """An earlier owner announced exactly this range and may have written any part of it."""
 
     values: Sequence[EventValue | Rejected] = ()
-    """By `decode`, until `identify`: one per record."""
+    """By `decode`, until `identify`: one per record. Whoever wants one later reads the record
+    again, which is rare: kept, they would be most of the memory of a processor."""
     rejected: dict[int, Rejected] = msgspec.field(default_factory=dict)
     """By `decode`, `validate` and, later, the store's refusals: position → why."""
-    rows: Sequence[EventRow | None] = ()
-    """By `identify`: one per record, None where it could not be read."""
+    columns: list[EventColumns] = msgspec.field(default_factory=list)
+    """By `identify`, until `pack`: one row per record, blank where it could not be read."""
     links: dict[int, LinkRow] = msgspec.field(default_factory=dict)
     """By `find`: position → the link that its event makes if it is stored, unless the store is
     known to have it."""
+    workspace_ids: Sequence[str] = ()
+    event_ids: Sequence[str] = ()
+    """By `pack`: one per record, empty where it could not be read."""
+    packed: PackedEvents | None = None
+    """By `pack`: the events that were not rejected until then."""
     token: str = ""
     """By `number`: what the block of events is inserted under."""
     held: Set[int] | None = None
@@ -79,13 +86,25 @@ class Range(msgspec.Struct, gc=False):
         digest = blake2b(array("q", positions).tobytes(), digest_size=16).hexdigest()
         return f"{self._name}{table}:{digest}"
 
+    def pieces(self) -> Iterator[Range]:
+        """The range in parts small enough to stay in the processor's cache from step to step:
+        a sixth of what the steps take. `join` puts together what came of them."""
+        for start in range(0, len(self.records), _PIECE):
+            yield Range(self.log_id, self.partition, self.records[start : start + _PIECE])
+
+    def join(self, piece: Range) -> None:
+        """The next of `pieces`, after its steps."""
+        self.columns += piece.columns
+        self.rejected |= piece.rejected
+        self.links |= piece.links
+
     @property
     def _name(self) -> str:
         return f"{self.log_id}:{self.partition}:{self.first}-{self.last}:"
 
 
 def number(range_: Range) -> None:
-    """The last pure step: a token made of what the log holds, never of what became of it."""
+    """A step for the whole range: a token made of what the log holds, not of what it became."""
     digest = sha256()
     digest.update(array("q", [len(record.value) for record in range_.records]).tobytes())
     values = [record.value for record in range_.records]

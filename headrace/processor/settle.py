@@ -43,7 +43,7 @@ rejected row whose id is stored as replayed, so that even then the record counts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from typing import Final
 
@@ -52,6 +52,7 @@ import msgspec
 from headrace.eventlog.port import Committed
 from headrace.processor.batch import Blocks, Suspects, make_blocks
 from headrace.processor.failpoints import Point
+from headrace.processor.identify import rows_at
 from headrace.processor.links import Links
 from headrace.processor.marks import Marks
 from headrace.processor.measure import count_freshness, count_settled
@@ -63,7 +64,7 @@ from headrace.processor.tracing import describe, traces_of
 from headrace.runtime.metrics import BLOCK_SECONDS, COMMITS, INSERT_SECONDS
 from headrace.schemas.errors import Refused, Unavailable
 from headrace.schemas.event_ids import request_of
-from headrace.store.port import DuplicateRow, EventRow, LinkRow, RejectedRow
+from headrace.store.port import DuplicateRow, EventRow, LinkRow, PackedEvents, RejectedRow
 
 DOUBT_AFTER_SECONDS: Final = 60.0
 PROVE_AFTER_SECONDS: Final = 1.0
@@ -143,8 +144,8 @@ class Settler:
             blocks = make_blocks(now.range_, now.held, now.suspects)
             missing = blocks.events
             if now.seen:
-                missing = [row for row in missing if row.place.position not in now.seen]
-                token = now.range_.token_of(now.range_.token, _positions(missing))
+                missing = [position for position in missing if position not in now.seen]
+                token = now.range_.token_of(now.range_.token, missing)
             if not await self._are_taken(now, missing, token):
                 continue
             if not (now.in_doubt and missing):
@@ -152,23 +153,31 @@ class Settler:
             now.seen = await self._look(now.range_)
             await self._parts.fail_point(Point.LOOKED_AGAIN)
 
-    async def _are_taken(self, now: _Try, events: list[EventRow], token: str) -> bool:
+    async def _are_taken(self, now: _Try, positions: Sequence[int], token: str) -> bool:
         """Insert one block; False if rows of it are poison and now count as rejected."""
-        if not events:
+        if not positions:
             return True
+        events: PackedEvents | Sequence[EventRow] | None = now.range_.packed
+        # What is rejected, held or a duplicate only grows: so many are the same ones.
+        if events is None or len(positions) != events.count:
+            events = await self._rows_at(now.range_, positions)
         await self._demand_ours(now)
         try:
             with BLOCK_SECONDS.labels("events").time():
                 await self._store.insert_events(events, token=token)
         except Refused as refusal:
-            await self._find_poison(now.range_, events, refusal)
+            await self._find_poison(now.range_, positions, refusal)
             await self._demand_unbroken(now)
             return False
         await self._parts.fail_point(Point.EVENTS_INSERTED)
         return True
 
-    async def _find_poison(self, range_: Range, events: list[EventRow], refusal: Refused) -> None:
+    async def _rows_at(self, range_: Range, positions: Sequence[int]) -> Sequence[EventRow]:
+        return await self._parts.aside(rows_at, range_, positions)
+
+    async def _find_poison(self, range_: Range, positions: Sequence[int], refusal: Refused) -> None:
         proceed = self._parts.patience.proceed
+        events = await self._rows_at(range_, positions)
         found = await find_poison(self._store, events, range_.rejected, proceed=proceed)
         await self._parts.fail_point(Point.POISON_FOUND)
         if not found:
@@ -210,7 +219,7 @@ class Settler:
         links = now.range_.links
         if not (now.in_doubt or now.range_.rejected or blocks.duplicates):
             return list(links.values())
-        stored = set(_positions(blocks.events))
+        stored = set(blocks.events)
         sure = [link for position, link in links.items() if position in stored]
         return sure + await self._links_of_held(now, stored)
 
@@ -259,5 +268,5 @@ class Settler:
             tracer.note(describe(range_, blocks, self._tries, began, now), traces)
 
 
-def _positions(rows: Iterable[EventRow | RejectedRow | DuplicateRow]) -> list[int]:
+def _positions(rows: Iterable[RejectedRow | DuplicateRow]) -> list[int]:
     return [row.place.position for row in rows]

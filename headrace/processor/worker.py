@@ -1,9 +1,10 @@
 """The loop: one partition from its assignment to its revocation.
 
-Owns the order of things: poll → decode → validate → identify → number → find links (the pure
-steps, a list) → batch → write → commit (`settle.py`). While a range is written the next one is
-read and goes through the pure steps, in a thread if it is large; it is written when every
-earlier range is settled, never before.
+Owns the order of things: poll → decode → validate → identify → find links (for some records at
+a time) → number → pack (for all of them) → batch → write → commit (`settle.py`). The steps up
+to there are pure, two lists. While a range is written the next one is read and goes through
+them, in a thread if it is large; it is written when every earlier range is settled, never
+before.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from headrace.processor.failpoints import Point
 from headrace.processor.identify import identify
 from headrace.processor.lag import Lag
 from headrace.processor.links import Links
+from headrace.processor.pack import pack_for
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Revoked
 from headrace.processor.ranges import Flush, Range, number, read_exactly, read_range
@@ -40,8 +42,8 @@ _log = structlog.get_logger(__name__)
 
 
 def pure_steps(schemas: Taxonomy) -> list[Step]:
-    """What happens to a range between reading and writing it, in run order."""
-    return [decode, validate_against(schemas), identify, number]
+    """What happens to the records of a range, some at a time, in run order."""
+    return [decode, validate_against(schemas), identify]
 
 
 class Worker:
@@ -52,6 +54,7 @@ class Worker:
         self._assignment = parts.assignment
         self._links = Links()
         self._steps = [*steps, self._links.find]
+        self._last_steps = [number, pack_for(parts.store)]
         self._flush = flush
         self._is_ending = False
         self._lag = Lag(parts.assignment, parts.clock)
@@ -129,9 +132,12 @@ class Worker:
         if len(range_.records) < _LARGE:
             self._run_all(range_)
         else:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._parts.steps_thread, self._run_all, range_)
+            await self._parts.aside(self._run_all, range_)
 
     def _run_all(self, range_: Range) -> None:
-        for step in self._steps:
+        for piece in range_.pieces():
+            for step in self._steps:
+                step(piece)
+            range_.join(piece)
+        for step in self._last_steps:
             step(range_)

@@ -21,20 +21,23 @@ from typing import Any, Final, ParamSpec, TypeVar
 from headrace.schemas.event_ids import REQUEST_CHARACTERS
 from headrace.store import outcomes
 from headrace.store.columns import (
+    columns_of,
     duplicate_columns,
     event_columns,
     link_columns,
     marked_columns,
     rejected_columns,
 )
-from headrace.store.connection import Columns, Connection
+from headrace.store.connection import Columns, Connection, pack
 from headrace.store.guarantees import ON_ONE_SERVER, Guarantees, Inserts, guarantees_for
 from headrace.store.port import (
     DuplicateRow,
+    EventColumns,
     EventRow,
     LinkRow,
     MarkedRequest,
     Outcomes,
+    PackedEvents,
     Place,
     Reason,
     RejectedRow,
@@ -47,7 +50,8 @@ LINK_SECONDS: Final = 10
 """Inserting links is given up after this; identity_links_recent looks back a little further."""
 _REQUESTS_PER_QUERY: Final = 1_000
 _THREADS: Final = 8
-_TABLES: Final = ("events_rows", "rejected_events_rows", "deduplicated_events_rows")
+_EVENTS: Final = "events_rows"
+_TABLES: Final = (_EVENTS, "rejected_events_rows", "deduplicated_events_rows")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -109,7 +113,7 @@ class ClickHouseStore:
     async def find_requests(
         self, requests: Collection[tuple[str, str]]
     ) -> dict[tuple[str, str], list[Place]]:
-        return await self._find("events_rows", requests)
+        return await self._find(_EVENTS, requests)
 
     async def find_rejected_requests(
         self, requests: Collection[tuple[str, str]]
@@ -131,10 +135,7 @@ class ClickHouseStore:
 
     async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:  # noqa: ARG002 - links repeat harmlessly
         if rows:
-            table = self._table("identity_links_rows")
-            columns = link_columns(rows)
-            settings = self._guarantees.links
-            await self._in_thread(self._links.insert, table, columns, settings=settings)
+            await self._in_thread(self._insert_links, link_columns(rows))
 
     async def insert_rejected(self, rows: Sequence[RejectedRow], *, token: str) -> None:
         await self._insert("rejected_events_rows", rejected_columns(rows), token)
@@ -142,11 +143,15 @@ class ClickHouseStore:
     async def insert_duplicates(self, rows: Sequence[DuplicateRow], *, token: str) -> None:
         await self._insert("deduplicated_events_rows", duplicate_columns(rows), token)
 
-    async def insert_events(self, rows: Sequence[EventRow], *, token: str) -> None:
-        await self._in_thread(self._insert_events, rows, token)
+    def pack_events(self, events: EventColumns) -> PackedEvents:
+        insert = pack(self._table(_EVENTS), event_columns(events))
+        return PackedEvents(len(events.positions), insert)
+
+    async def insert_events(self, events: PackedEvents | Sequence[EventRow], *, token: str) -> None:
+        await self._in_thread(self._insert_events, events, token)
 
     async def check_events(self, rows: Sequence[EventRow]) -> None:
-        await self._insert("events_check", event_columns(rows))
+        await self._insert("events_check", event_columns(columns_of(rows)))
 
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         stored = await self._rows(outcomes.stored_sql(self._database, since, until))
@@ -168,9 +173,17 @@ class ClickHouseStore:
         self._connection.close()
         self._links.close()
 
-    def _insert_events(self, rows: Sequence[EventRow], token: str) -> None:
-        table = self._table("events_rows")
-        self._inserts.insert(table, event_columns(rows), token=token)
+    def _insert_events(self, events: PackedEvents | Sequence[EventRow], token: str) -> None:
+        if not isinstance(events, PackedEvents):
+            events = self.pack_events(columns_of(events))
+        self._inserts.insert(self._table(_EVENTS), events.content, token=token)
+
+    def _insert_links(self, columns: Columns) -> None:
+        insert = pack(self._table("identity_links_rows"), columns)
+        self._links.insert(insert, settings=self._guarantees.links)
+
+    def _pack_and_insert(self, table: str, columns: Columns, token: str) -> None:
+        self._inserts.insert(table, pack(table, columns), token=token)
 
     async def _find(
         self, table: str, requests: Collection[tuple[str, str]]
@@ -189,7 +202,7 @@ class ClickHouseStore:
         return {name: sorted(places) for name, places in found.items()}
 
     async def _insert(self, table: str, columns: Columns, token: str = "") -> None:
-        await self._in_thread(self._inserts.insert, self._table(table), columns, token=token)
+        await self._in_thread(self._pack_and_insert, self._table(table), columns, token)
 
     async def _rows(self, sql: str) -> Sequence[Sequence[Any]]:
         reads = self._guarantees.reads

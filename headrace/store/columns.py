@@ -10,7 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from headrace.store.connection import Columns
-from headrace.store.port import DuplicateRow, EventRow, LinkRow, MarkedRequest, Place, RejectedRow
+from headrace.store.port import (
+    DuplicateRow,
+    EventColumns,
+    EventRow,
+    LinkRow,
+    MarkedRequest,
+    Place,
+    RejectedRow,
+)
 
 _TEXT: Final = "String"
 _FLAG: Final = "Bool"
@@ -22,21 +30,42 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def event_columns(rows: Sequence[EventRow]) -> Columns:
+def event_columns(events: EventColumns) -> Columns:
     return {
-        "workspace_id": (_TEXT, [row.workspace_id for row in rows]),
-        "event_id": (_TEXT, [row.event_id for row in rows]),
-        "event": (_TEXT, [row.event for row in rows]),
-        "user_id": (_TEXT, [row.user_id for row in rows]),
-        "anonymous_id": (_TEXT, [row.anonymous_id for row in rows]),
-        "user_known": (_FLAG, [row.user_known for row in rows]),
-        "anonymous_known": (_FLAG, [row.anonymous_known for row in rows]),
-        "timestamp": (_TIME, _microseconds([row.timestamp for row in rows])),
-        "received_at": (_TIME, _microseconds_in_runs([row.received_at for row in rows])),
-        "timeliness": (_TEXT, [row.timeliness for row in rows]),
-        "properties_raw": (_TEXT, [row.properties_raw for row in rows]),
-        **_place_columns([row.place for row in rows]),
+        "workspace_id": (_TEXT, events.workspace_ids),
+        "event_id": (_TEXT, events.event_ids),
+        "event": (_TEXT, events.events),
+        "user_id": (_TEXT, events.user_ids),
+        "anonymous_id": (_TEXT, events.anonymous_ids),
+        "user_known": (_FLAG, events.user_known),
+        "anonymous_known": (_FLAG, events.anonymous_known),
+        "timestamp": (_TIME, _microseconds(events.timestamps)),
+        "received_at": (_TIME, _microseconds_in_runs(events.received_at)),
+        "timeliness": (_TEXT, events.timeliness),
+        "properties_raw": (_TEXT, events.properties_raw),
+        "log_id": (_TEXT, events.log_ids),
+        "log_partition": (_PARTITION, events.partitions),
+        "log_position": (_POSITION, events.positions),
     }
+
+
+def columns_of(rows: Sequence[EventRow]) -> EventColumns:
+    return EventColumns(
+        [row.workspace_id for row in rows],
+        [row.event_id for row in rows],
+        [row.event for row in rows],
+        [row.user_id for row in rows],
+        [row.anonymous_id for row in rows],
+        [row.user_known for row in rows],
+        [row.anonymous_known for row in rows],
+        [row.timestamp for row in rows],
+        [row.received_at for row in rows],
+        [row.timeliness for row in rows],
+        [row.properties_raw for row in rows],
+        [row.place.log_id for row in rows],
+        [row.place.partition for row in rows],
+        [row.place.position for row in rows],
+    )
 
 
 def rejected_columns(rows: Sequence[RejectedRow]) -> Columns:

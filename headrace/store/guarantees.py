@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from headrace.store.connection import Columns, Connection, Settings
+from headrace.store.connection import Connection, Insert, Settings
 from headrace.store.errors import QuorumBusy
 
 INSERT_SETTINGS: Final[Settings] = {
@@ -77,23 +77,23 @@ class Inserts:
         self._guarantees = guarantees
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def insert(self, table: str, columns: Columns, *, token: str = "") -> None:
-        """One block into a table that is read back by the same settings' reads."""
+    def insert(self, table: str, insert: Insert, *, token: str = "") -> None:
+        """One block into the table, which is read back by the same settings' reads."""
         settings = self._guarantees.inserts
         if token:
             settings = {**settings, "insert_deduplication_token": token}
         if not self._guarantees.cluster:
-            self._connection.insert(table, columns, settings=settings)
+            self._connection.insert(insert, settings=settings)
             return
         with self._locks[table]:
-            self._insert_in_turn(table, columns, settings)
+            self._insert_in_turn(insert, settings)
 
-    def _insert_in_turn(self, table: str, columns: Columns, settings: Settings) -> None:
+    def _insert_in_turn(self, insert: Insert, settings: Settings) -> None:
         deadline = time.monotonic() + _BUSY_SECONDS
         wait = 0.01
         while True:
             try:
-                self._connection.insert(table, columns, settings=settings)
+                self._connection.insert(insert, settings=settings)
             except QuorumBusy:
                 if time.monotonic() > deadline:
                     raise

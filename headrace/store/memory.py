@@ -13,16 +13,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, Literal, NamedTuple, TypeVar
 
+import msgspec
+
 from headrace.runtime.clock import Clock
 from headrace.schemas.errors import HeadraceError, Refused, Unavailable
 from headrace.schemas.event_ids import request_of
 from headrace.schemas.reasons import without_indexes
 from headrace.store.port import (
     DuplicateRow,
+    EventColumns,
     EventRow,
     LinkRow,
     MarkedRequest,
     Outcomes,
+    PackedEvents,
     Place,
     Reason,
     RejectedRow,
@@ -165,7 +169,13 @@ class MemoryStore:
             if self._is_new("duplicates", rows, token):
                 self.duplicates.extend(rows)
 
-    async def insert_events(self, rows: Sequence[EventRow], *, token: str) -> None:
+    def pack_events(self, events: EventColumns) -> PackedEvents:
+        places = map(Place, events.log_ids, events.partitions, events.positions)
+        columns = list(msgspec.structs.astuple(events))[: -len(_PLACE)]
+        return PackedEvents(len(events.positions), list(map(EventRow, places, *columns)))
+
+    async def insert_events(self, events: PackedEvents | Sequence[EventRow], *, token: str) -> None:
+        rows = events.content if isinstance(events, PackedEvents) else events
         with _Call(self, "insert_events"):
             self._refuse(rows)
             if self._is_new("events", rows, token):
@@ -221,6 +231,8 @@ class MemoryStore:
 
 
 _TABLES: Final = ("events", "rejected", "duplicates")
+_PLACE: Final = ("log_ids", "partitions", "positions")
+"""The last of an event's columns, and the first field of its row."""
 _Row = TypeVar("_Row", EventRow, RejectedRow)
 
 

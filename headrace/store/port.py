@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -44,6 +44,33 @@ class EventRow(msgspec.Struct, frozen=True, gc=False):
     received_at: datetime
     timeliness: str
     properties_raw: bytes
+
+
+class EventColumns(msgspec.Struct, frozen=True, gc=False):
+    """Rows of `events` column by column, all of one length: a row each would take a sixth of what
+    the processor does for an event. What they hold is told at `EventRow`."""
+
+    workspace_ids: Sequence[str]
+    event_ids: Sequence[str]
+    events: Sequence[str]
+    user_ids: Sequence[str]
+    anonymous_ids: Sequence[str]
+    user_known: Sequence[bool]
+    anonymous_known: Sequence[bool]
+    timestamps: Sequence[datetime]
+    received_at: Sequence[datetime]
+    timeliness: Sequence[str]
+    properties_raw: Sequence[bytes]
+    log_ids: Sequence[str]
+    partitions: Sequence[int]
+    positions: Sequence[int]
+
+
+class PackedEvents(msgspec.Struct, frozen=True, gc=False):
+    """A block of events as its store takes it; made by `Store.pack_events`."""
+
+    count: int
+    content: Any
 
 
 class RejectedRow(msgspec.Struct, frozen=True, gc=False):
@@ -169,7 +196,11 @@ class Store(Protocol):
         """In one block, as `insert_rejected`."""
         ...
 
-    async def insert_events(self, rows: Sequence[EventRow], *, token: str) -> None:
+    def pack_events(self, events: EventColumns) -> PackedEvents:
+        """Make a block ready to be inserted. Pure, asks nobody, may run in any thread."""
+        ...
+
+    async def insert_events(self, events: PackedEvents | Sequence[EventRow], *, token: str) -> None:
         """In one block; all or none; durable when it returns. Token as `insert_rejected`."""
         ...
 

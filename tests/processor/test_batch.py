@@ -11,6 +11,7 @@ from headrace.eventlog.port import Record
 from headrace.processor.batch import Suspects, make_blocks
 from headrace.processor.decode import decode
 from headrace.processor.identify import identify
+from headrace.processor.pack import pack_for
 from headrace.processor.ranges import Range
 from headrace.processor.validate import validate_against
 from headrace.schemas.outcomes import Code, Rejected
@@ -33,7 +34,7 @@ def make_range(values: Sequence[EventValue | bytes], marks: Sequence[bytes] = ()
     headers += [{}] * (len(encoded) - len(headers))
     records = [Record(1 + i, b"", value, headers[i], now) for i, value in enumerate(encoded)]
     range_ = Range("log", 0, records)
-    for step in (decode, validate_against(NORMAL), identify):
+    for step in (decode, validate_against(NORMAL), identify, pack_for(TRIAL.store)):
         step(range_)
     return range_
 
@@ -55,8 +56,9 @@ def test_every_record_that_is_not_held_is_in_one_block(
     range_ = make_range([GOOD, BAD, KEYED, KEYED, b"junk"])
     blocks = make_blocks(range_, held, Suspects())
     found = [
-        [row.place.position for row in block]
-        for block in (blocks.events, blocks.rejected, blocks.duplicates)
+        blocks.events,
+        [row.place.position for row in blocks.rejected],
+        [row.place.position for row in blocks.duplicates],
     ]
     assert found == [events, rejected, duplicates]
 
@@ -105,7 +107,7 @@ def test_a_replay_that_passes_now_is_stored_beside_its_reject() -> None:
     range_ = make_range([KEYED, KEYED, KEYED], [b"", MARK_REPLAY, MARK_REPLAY])
     range_.rejected[1] = Rejected(Code.REFUSED_BY_STORE, "")
     blocks = make_blocks(range_, set(), Suspects())
-    assert [row.place.position for row in blocks.events] == [2]
+    assert blocks.events == [2]
     assert [row.place.position for row in blocks.rejected] == [1]
     assert [(row.place.position, row.kept.position) for row in blocks.duplicates] == [(3, 2)]
 

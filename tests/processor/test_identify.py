@@ -6,21 +6,55 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headrace.processor.identify import identify_event, judge_time
-from headrace.processor.links import find_link
+from headrace.eventlog.port import Record
+from headrace.processor.decode import decode, decode_record
+from headrace.processor.identify import identify, identify_event, judge_time, rows_at
+from headrace.processor.links import Links
+from headrace.processor.pack import pack_for
+from headrace.processor.ranges import Range
+from headrace.runtime.clock import ManualClock
+from headrace.schemas.outcomes import Code, Rejected
 from headrace.schemas.records import EventValue
-from headrace.store.port import EventRow, LinkRow, Place
+from headrace.store.memory import MemoryStore
+from headrace.store.port import LinkRow, Place
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PLACE = Place("log", 0, 7)
+ID = "evt_" + "0" * 26
+IDS = st.sampled_from(
+    [None, "", "ann", "device", "same", "null", "0", " NaN ", "x10", "'n/a'", "é"]
+)
+POSITIONS = st.integers(7, 14)
+MOMENTS = st.integers(-60, 60).map(lambda hours: NOON + timedelta(hours=hours))
+EVENTS = st.builds(
+    EventValue,
+    event_id=st.just(ID),
+    workspace_id=st.sampled_from(["ws_a", "ws_b"]),
+    event=st.sampled_from(["click", "view"]),
+    timestamp=st.one_of(st.just(NOON), MOMENTS),
+    received_at=st.one_of(st.just(NOON), MOMENTS),
+    user_id=IDS,
+    anonymous_id=IDS,
+    properties=st.sampled_from([msgspec.Raw(b"{}"), msgspec.Raw('{"a":"é"}'.encode())]),
+)
 
 
-def make_row(user_id: str | None, anonymous_id: str | None) -> EventRow:
-    """The row of an event with these ids."""
+def make_value(user_id: str | None, anonymous_id: str | None) -> EventValue:
+    """An event with these ids."""
     properties = msgspec.Raw(b'{"a":1}')
-    value = EventValue("evt_1", "ws", "click", NOON, NOON, user_id, anonymous_id, properties)
-    return identify_event(PLACE, value)
+    return EventValue(ID, "ws", "click", NOON, NOON, user_id, anonymous_id, properties)
+
+
+def make_range(*values: EventValue | bytes) -> Range:
+    """Read, from position 7 on."""
+    encoded = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in values]
+    records = [Record(7 + at, b"", value, {}, NOON) for at, value in enumerate(encoded)]
+    range_ = Range("log", 0, records)
+    decode(range_)
+    return range_
 
 
 @pytest.mark.parametrize(
@@ -39,7 +73,7 @@ def test_ids_that_stand_for_nobody_are_not_known(
     user_id: str | None, anonymous_id: str | None, user_known: bool, anonymous_known: bool
 ) -> None:
     """They stay in the row as they came, and count as absent."""
-    row = make_row(user_id, anonymous_id)
+    row = identify_event(PLACE, make_value(user_id, anonymous_id))
     assert (row.user_id, row.anonymous_id) == (user_id or "", anonymous_id or "")
     assert (row.user_known, row.anonymous_known) == (user_known, anonymous_known)
 
@@ -59,8 +93,11 @@ def test_an_event_that_names_two_known_ids_links_them(
     user_id: str | None, anonymous_id: str | None, is_linked: bool
 ) -> None:
     """Placeholders would join strangers; an id linked to itself would keep real links out."""
-    link = find_link(make_row(user_id, anonymous_id))
-    assert link == (LinkRow("ws", "device", "ann", NOON, "evt_1") if is_linked else None)
+    range_ = make_range(make_value(user_id, anonymous_id))
+    identify(range_)
+    Links().find(range_)
+    link = LinkRow("ws", "device", "ann", NOON, ID)
+    assert range_.links == ({7: link} if is_linked else {})
 
 
 @pytest.mark.parametrize(
@@ -82,8 +119,44 @@ def test_times_far_from_receipt_are_flagged(ahead: timedelta, expected: str) -> 
 
 def test_a_row_has_everything_of_its_event() -> None:
     """The place, the names, the times and the client's bytes."""
-    row = make_row("ann", None)
+    row = identify_event(PLACE, make_value("ann", None))
     assert row.place == PLACE
-    assert (row.workspace_id, row.event_id, row.event) == ("ws", "evt_1", "click")
+    assert (row.workspace_id, row.event_id, row.event) == ("ws", ID, "click")
     assert (row.timestamp, row.received_at, row.timeliness) == (NOON, NOON, "on_time")
     assert row.properties_raw == b'{"a":1}'
+
+
+@given(st.lists(st.one_of(EVENTS, st.just(b"junk")), min_size=1, max_size=8), st.data())
+def test_columns_hold_what_rows_do(events: list[EventValue | bytes], data: st.DataObject) -> None:
+    """The block that is packed beforehand and the rows that are made when it cannot be used."""
+    range_ = make_range(*events)
+    named = [(seen, Rejected(Code.SCHEMA_VIOLATION, "")) for seen in data.draw(st.sets(POSITIONS))]
+    range_.rejected |= {seen: why for seen, why in named if seen <= range_.last}
+    identify(range_)
+    pack_for(MemoryStore(ManualClock()))(range_)
+    good = [record.position for record in range_.records if record.position not in range_.rejected]
+    assert range_.packed is not None
+    assert range_.packed.content == rows_at(range_, good)
+    assert range_.packed.count == len(good)
+    assert [bool(event_id) for event_id in range_.event_ids] == [
+        isinstance(decode_record(record.value), EventValue) for record in range_.records
+    ]
+
+
+def test_pieces_make_the_whole() -> None:
+    """What the steps found in each is joined in order."""
+    values = [make_value("ann", f"device {number % 3}") for number in range(1_200)]
+    whole, links = make_range(*values, b"junk"), Links()
+    joined = Range("log", 0, whole.records)
+    identify(whole)
+    links.find(whole)
+    for piece in joined.pieces():
+        decode(piece)
+        identify(piece)
+        links.find(piece)
+        joined.join(piece)
+    for range_ in (whole, joined):
+        pack_for(MemoryStore(ManualClock()))(range_)
+    assert (joined.packed, joined.links) == (whole.packed, whole.links)
+    assert (joined.event_ids, joined.rejected) == (whole.event_ids, whole.rejected)
+    assert joined.rejected.keys() == {whole.last}

@@ -24,7 +24,6 @@ from headrace.eventlog.memory import MemoryLog, MemoryMembership
 from headrace.eventlog.port import Batch, Committed, NewRecord
 from headrace.processor.breaker import Breaker
 from headrace.processor.failpoints import FailPoint, Point, pass_by
-from headrace.processor.links import find_link
 from headrace.processor.patience import Backoff
 from headrace.processor.processor import Processor
 from headrace.processor.ranges import Flush
@@ -33,7 +32,14 @@ from headrace.runtime.clock import ManualClock
 from headrace.schemas.records import MARK_RETRY, EventValue, Header, is_replay
 from headrace.schemas.taxonomy import Compiled, Taxonomy
 from headrace.store.memory import MemoryStore, count_links
-from headrace.store.port import DuplicateRow, EventRow, Place, RejectedRow
+from headrace.store.port import (
+    DuplicateRow,
+    EventRow,
+    LinkRow,
+    PackedEvents,
+    Place,
+    RejectedRow,
+)
 
 PATIENCE_SECONDS: Final = 30.0
 BACKOFF: Final = Backoff(first_seconds=0.0, longest_seconds=0.001)
@@ -105,8 +111,9 @@ class LateStore(MemoryStore):
     late: str = ""
     land: Callable[[], Awaitable[None]] | None = None
 
-    async def insert_events(self, rows: Sequence[EventRow], *, token: str) -> None:
-        insert = partial(super().insert_events, rows, token=token)
+    async def insert_events(self, events: PackedEvents | Sequence[EventRow], *, token: str) -> None:
+        insert = partial(super().insert_events, events, token=token)
+        rows = events.content if isinstance(events, PackedEvents) else events
         is_refused = any(map(self.refuses, rows))
         await (insert() if is_refused else self._send("events", insert))
 
@@ -290,7 +297,11 @@ class Trial:
 
 
 def _links(events: Sequence[EventRow]) -> list[Any]:
-    return [link for row in events if (link := find_link(row)) is not None]
+    return [
+        LinkRow(row.workspace_id, row.anonymous_id, row.user_id, row.received_at, row.event_id)
+        for row in events
+        if row.user_known and row.anonymous_known and row.user_id != row.anonymous_id
+    ]
 
 
 def _known(links: Sequence[Any]) -> dict[Any, Any]:

@@ -33,7 +33,7 @@ from headrace.store.clickhouse import ClickHouseStore
 from headrace.store.connection import Connection
 from headrace.store.engines import EMBEDDED
 from headrace.store.migrate import migrate
-from headrace.store.port import EventRow, LinkRow
+from headrace.store.port import EventRow, LinkRow, PackedEvents
 from headrace.store.refresh import Identities
 from headrace.workspaces.port import Role
 from tests.processor.trial import (
@@ -81,12 +81,12 @@ class RepeatableStore(ClickHouseStore):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.events: list[tuple[Sequence[EventRow], str]] = []
+        self.events: list[tuple[PackedEvents | Sequence[EventRow], str]] = []
         self.links: list[Sequence[LinkRow]] = []
 
-    async def insert_events(self, rows: Sequence[EventRow], *, token: str) -> None:
-        await super().insert_events(rows, token=token)
-        self.events.append((rows, token))
+    async def insert_events(self, events: PackedEvents | Sequence[EventRow], *, token: str) -> None:
+        await super().insert_events(events, token=token)
+        self.events.append((events, token))
 
     async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:
         await super().insert_links(rows, token=token)
@@ -219,8 +219,8 @@ class History:
     async def repeat_write(self, number: int) -> None:
         """A write that was answered arrives once more."""
         if number < len(self.store.events):
-            rows, token = self.store.events[number]
-            await ClickHouseStore.insert_events(self.store, rows, token=token)
+            events, token = self.store.events[number]
+            await ClickHouseStore.insert_events(self.store, events, token=token)
         if number < len(self.store.links):
             await ClickHouseStore.insert_links(self.store, self.store.links[number], token="")
 

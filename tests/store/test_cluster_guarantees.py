@@ -19,7 +19,7 @@ import pytest
 from headrace.schemas.errors import Overloaded, Unavailable
 from headrace.store import guarantees
 from headrace.store.clickhouse import ClickHouseStore
-from headrace.store.connection import Columns, Connection, Settings
+from headrace.store.connection import Connection, Insert, Settings, pack
 from headrace.store.errors import QuorumBusy, classify
 from headrace.store.guarantees import Inserts, guarantees_for
 from headrace.store.migrate import migrate
@@ -28,7 +28,7 @@ from tests.store.harness import LOG, event_row, link_row
 from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
 
 CERTIFICATE = Path(__file__).parents[1] / "collector" / "localhost.pem"
-COLUMNS: Columns = {"a": ("String", ["x"])}
+INSERT = pack("t", {"a": ("String", ["x"])})
 
 
 class Replica(Connection):
@@ -47,11 +47,11 @@ class Replica(Connection):
     def run(self, sql: str, *, settings: Settings | None = None) -> None:
         self.told.append((sql, dict(settings or {})))
 
-    def insert(self, table: str, columns: Columns, *, settings: Settings) -> None:
+    def insert(self, insert: Insert, *, settings: Settings) -> None:
         is_busy, self.busy = self.busy > 0, self.busy - 1
         if is_busy:
             raise QuorumBusy("busy")
-        self.told.append((table, dict(settings)))
+        self.told.append((insert.partition(b"\n")[0].decode(), dict(settings)))
 
 
 def test_another_quorums_insert_is_told_from_other_trouble() -> None:
@@ -64,7 +64,7 @@ def test_another_quorums_insert_is_told_from_other_trouble() -> None:
 def test_a_busy_quorum_is_waited_out_with_the_same_token() -> None:
     """The range need not be doubted: nothing was done."""
     replica = Replica(busy=3)
-    Inserts(replica, guarantees_for("events")).insert("t", COLUMNS, token="a token")
+    Inserts(replica, guarantees_for("events")).insert("t", INSERT, token="a token")
     [(_, settings)] = replica.told
     assert settings["insert_deduplication_token"] == "a token"
     assert settings["insert_quorum"] == "auto"
@@ -74,25 +74,25 @@ def test_a_quorum_that_stays_busy_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     """The caller waits on, and hears whether the partition is still its own."""
     monkeypatch.setattr(guarantees, "_BUSY_SECONDS", 0.05)
     with pytest.raises(QuorumBusy):
-        Inserts(Replica(busy=1_000), guarantees_for("events")).insert("t", COLUMNS)
+        Inserts(Replica(busy=1_000), guarantees_for("events")).insert("t", INSERT)
 
 
 def test_inserts_into_one_replicated_table_wait_for_one_another() -> None:
     """Side by side they would refuse one another."""
 
     class Slow(Replica):
-        def insert(self, table: str, columns: Columns, *, settings: Settings) -> None:
-            self.entered.append(table)
+        def insert(self, insert: Insert, *, settings: Settings) -> None:
+            self.entered.append("an insert")
             assert len(self.entered) == 1
             go_on.wait(0.05)
-            super().insert(table, columns, settings=settings)
-            self.entered.remove(table)
+            super().insert(insert, settings=settings)
+            self.entered.remove("an insert")
 
     go_on = threading.Event()
     replica = Slow()
     inserts = Inserts(replica, guarantees_for("events"))
     with ThreadPoolExecutor(4) as threads:
-        for done in [threads.submit(inserts.insert, "t", COLUMNS) for _ in range(4)]:
+        for done in [threads.submit(inserts.insert, "t", INSERT) for _ in range(4)]:
             done.result()
     assert len(replica.told) == 4
 

@@ -7,16 +7,17 @@ import subprocess
 import sys
 import weakref
 
-from headrace.store.connection import Connection
+from headrace.store.connection import Connection, pack
 from tests.store.harness import ServerTables
 from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
 
 FIRST_INSERT = """
 import sys
 from headrace.schemas.errors import Unavailable
-from headrace.store.connection import Connection
+from headrace.store.connection import Connection, pack
 try:
-    Connection("http://127.0.0.1:9", "", "").insert("t", {"a": ("String", ["x"])}, settings={})
+    insert = pack("t", {"a": ("String", ["x"])})
+    Connection("http://127.0.0.1:9", "", "").insert(insert, settings={})
 except Unavailable:
     print(sorted({"numpy", "pandas", "pyarrow"} & sys.modules.keys()))
 """
@@ -35,11 +36,11 @@ def test_an_inserted_block_is_gone_at_once(
     watched = weakref.ref(column)
     gc.disable()
     try:
-        connection.insert(
+        insert = pack(
             f"`{tables.database}`.events_check",
             {"workspace_id": ("String", column), "properties_raw": ("String", ["{}"])},
-            settings={},
         )
+        connection.insert(insert, settings={})
         del column
         assert watched() is None
     finally:

@@ -1,4 +1,4 @@
-"""The processor's inserts: data goes to the engine as it arrives, nothing is held whole."""
+"""The processor's inserts: data goes to the engine's memory as it arrives, in large pieces."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from headrace.store.server.insert_text import Insert, find_insert
 from headrace.store.server.running import Threads
 
 _MOST_STATEMENT_BYTES: Final = 256 * 1024
+_WRITTEN_AT_ONCE: Final = 1024 * 1024
+"""A turn of a thread for each 64 KiB that arrive took half a microsecond an event."""
 
 
 class SplitInsert:
@@ -58,10 +60,15 @@ async def run_insert(
 
 async def _feed(threads: Threads, insert: EngineInsert, split: SplitInsert) -> Summary:
     try:
-        if split.first:
-            await threads.call(insert.append, split.first)
+        gathered = [split.first]
+        size = len(split.first)
         async for piece in split.rest:
-            await threads.call(insert.append, piece)
+            gathered.append(piece)
+            size += len(piece)
+            if size >= _WRITTEN_AT_ONCE:
+                await threads.call(insert.append, b"".join(gathered))
+                gathered, size = [], 0
+        await threads.call(insert.append, b"".join(gathered))
         return await threads.call(insert.done)
     except BaseException:
         await threads.call(insert.cancel)
