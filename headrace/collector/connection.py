@@ -296,7 +296,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         self._current = request
-        self._task = self._loop.create_task(self._answer(request))
+        # With a name: to make one up takes 1 µs.
+        self._task = asyncio.Task(self._answer(request), loop=self._loop, name="request")
 
     async def _answer(self, request: Request) -> None:
         try:

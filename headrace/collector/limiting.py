@@ -9,6 +9,7 @@ Pure: `now` is passed in.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -42,9 +43,14 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What every answer after this decision carries."""
         return [
-            (b"ratelimit-policy", b'"default";q=%d;w=%d' % (self.limit, WINDOW_SECONDS)),
+            (b"ratelimit-policy", _policy(self.limit)),
             (b"ratelimit", b'"default";r=%d;t=%d' % (self.remaining, self.seconds)),
         ]
+
+
+@lru_cache(1_000)
+def _policy(limit: int) -> bytes:
+    return b'"default";q=%d;w=%d' % (limit, WINDOW_SECONDS)
 
 
 class SlidingWindow:

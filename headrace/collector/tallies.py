@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
+
+from headrace.runtime.metrics import WeightedHistogram
 
 _KEPT_TIMES: Final = 10_000
 
@@ -19,13 +21,13 @@ class Tallies:
 
     def __init__(self) -> None:
         self._counts: defaultdict[Counter, int] = defaultdict(int)
-        self._times: defaultdict[Histogram, list[float]] = defaultdict(list)
+        self._times: defaultdict[WeightedHistogram, list[float]] = defaultdict(list)
 
     def count(self, counter: Counter, many: int = 1) -> None:
         """Add to a counter."""
         self._counts[counter] += many
 
-    def time(self, histogram: Histogram, seconds: float) -> None:
+    def time(self, histogram: WeightedHistogram, seconds: float) -> None:
         """Observe a duration."""
         times = self._times[histogram]
         times.append(seconds)
@@ -37,7 +39,6 @@ class Tallies:
         for counter, many in self._counts.items():
             counter.inc(many)
         for histogram, times in self._times.items():
-            for seconds in times:
-                histogram.observe(seconds)
+            histogram.observe_all(times)
         self._counts.clear()
         self._times.clear()

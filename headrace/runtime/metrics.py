@@ -6,6 +6,10 @@ Stages import what they count from here; `GET /metrics` of each process shows it
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter as Counted
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -15,8 +19,7 @@ _ROWS: Final = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
 
 
 class WeightedHistogram(Histogram):
-    """A histogram in which one observation may stand for many: 50,000 events are looked at one
-    by one in 0.1 s, and a hundred of them say the same."""
+    """A histogram that takes many observations at once: one by one they cost 2 µs each."""
 
     def observe_many(self, amount: float, count: float) -> None:
         """As `observe(amount)`, so many times."""
@@ -26,12 +29,19 @@ class WeightedHistogram(Histogram):
                 bucket.inc(count)
                 return
 
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """As `observe` of each."""
+        self._sum.inc(sum(amounts))
+        found = Counted(map(partial(bisect_left, self._upper_bounds), amounts))
+        for index, count in found.items():
+            self._buckets[index].inc(count)
+
 
 # collector
 REQUESTS: Final = Counter(
     "headrace_requests", "Requests answered, by endpoint and status.", ["endpoint", "status"]
 )
-REQUEST_SECONDS: Final = Histogram(
+REQUEST_SECONDS: Final = WeightedHistogram(
     "headrace_request_seconds", "From headers to answer.", ["endpoint"], buckets=_LATENCY
 )
 EVENTS_ACCEPTED: Final = Counter("headrace_events_accepted", "Events appended to the log.")

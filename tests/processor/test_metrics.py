@@ -6,10 +6,13 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from prometheus_client import REGISTRY
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
 from headrace.processor import lag
 from headrace.processor.failpoints import Point
+from headrace.runtime.metrics import WeightedHistogram
 from headrace.schemas.errors import Unavailable
 from headrace.schemas.records import MARK_REPLAY
 from tests.processor.trial import NORMAL, POISON, Crash, Freeze, Trial, crash_at, finish, until
@@ -153,3 +156,21 @@ async def test_a_processor_that_waits_too_long_says_for_what() -> None:
     await until(processor.is_moving)
     assert processor.is_whole()
     await finish(run, processor)
+
+
+@given(st.lists(st.floats(0, 100)))
+def test_many_observations_count_as_one_by_one(amounts: list[float]) -> None:
+    """Buckets and count; bounds belong to the bucket below them."""
+    amounts = [*amounts, 0.005, 30]
+    at_once = WeightedHistogram("at_once", "", registry=CollectorRegistry(), buckets=(0.005, 1, 30))
+    singly = Histogram("singly", "", registry=CollectorRegistry(), buckets=(0.005, 1, 30))
+    at_once.observe_all(amounts)
+    for amount in amounts:
+        singly.observe(amount)
+
+    def found(histogram: Histogram) -> list[float]:
+        samples = next(iter(histogram.collect())).samples
+        return [one.value for one in samples if one.name.endswith(("_bucket", "_count"))]
+
+    assert found(at_once) == found(singly)
+    assert found(at_once)[-1] == len(amounts)

@@ -34,7 +34,6 @@ from headrace.eventlog.kafka.driver import (
     HeartbeatRequest,
     JoinGroupRequest,
     MetadataRequest,
-    ProduceRequest,
     SyncGroupRequest,
     collect_hosts,
     create_conn,
@@ -42,6 +41,7 @@ from headrace.eventlog.kafka.driver import (
 )
 from headrace.eventlog.kafka.errors import describe
 from headrace.eventlog.kafka.options import KafkaOptions
+from headrace.eventlog.kafka.producing import ProduceRequest
 from headrace.eventlog.kafka.protocol import FetchRequest
 
 _NEWS_SECONDS: Final = 30.0

@@ -49,7 +49,6 @@ from aiokafka.protocol.group import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.protocol.types import (
     AbstractType,
@@ -100,7 +99,6 @@ __all__ = [
     "OffsetCommitRequest",
     "OffsetFetchRequest",
     "OffsetRequest",
-    "ProduceRequest",
     "PythonRecordBatch",
     "Request",
     "RequestStruct",

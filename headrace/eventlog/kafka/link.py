@@ -16,16 +16,15 @@ from headrace.eventlog.kafka.connection import RECORDS, Brokers, Topic
 from headrace.eventlog.kafka.driver import (
     DescribeConfigsRequest,
     InitProducerIdRequest,
-    ProduceRequest,
     errors,
 )
 from headrace.eventlog.kafka.encoding import NOTHING, encode
 from headrace.eventlog.kafka.errors import is_refusal, unanswered
 from headrace.eventlog.kafka.options import LEAST_MESSAGE_BYTES, KafkaOptions
+from headrace.eventlog.kafka.producing import ProduceRequest
 from headrace.eventlog.kafka.waiting import Lane, Outgoing, Part
 from headrace.schemas.errors import Unavailable
 
-_ALL: Final = -1  # acks
 _TOPIC_RESOURCE: Final = 2
 _STEPS: Final = 5  # of opening; each may meet a broker that is frozen, and ask the next
 _RETRY_SECONDS: Final = 0.05
@@ -133,20 +132,15 @@ class Link:
         self, node: int, batches: Mapping[int, Outgoing]
     ) -> Mapping[int, BaseException | None]:
         payloads = [(partition, batch.payload) for partition, batch in batches.items()]
-        request = ProduceRequest(
-            transactional_id=None,
-            required_acks=_ALL,
-            timeout=int(self._options.append_seconds * 1000),
-            topics=[(self._options.topic, payloads)],
-        )
+        seconds = self._options.append_seconds
+        request = ProduceRequest(self._options.topic, payloads, timeout_seconds=seconds)
         try:
             answer = await self._brokers.client.send(node, request, group=RECORDS)
         except (errors.KafkaError, OSError) as error:
             return dict.fromkeys(batches, error)
         return {
             partition: None if (kind := errors.for_code(code)) in _STORED else kind()
-            for _, partitions in answer.topics
-            for partition, code, *_ in partitions
+            for partition, code in answer.outcomes
         }
 
     async def look(self) -> str:

@@ -152,16 +152,16 @@ class Waiting:
     def add(self, batch: Batch, append: Append, max_batch_bytes: int) -> None:
         """Put an append's records into their lanes; raises `Overloaded` if there is no room."""
         packed_headers = pack_headers(batch.headers)
-        packed = {
-            lane: lane.pack(records, packed_headers, max_batch_bytes)
+        packed = [
+            (lane, one)
             for lane, records in self._split(batch.records)
-        }
-        self._demand_room(sum([len(one.content) for some in packed.values() for one in some]))
-        for lane, some in packed.items():
-            for one in some:
-                part = Part(append, one)
-                lane.add(part)
-                self.held_bytes += part.size
+            for one in lane.pack(records, packed_headers, max_batch_bytes)
+        ]
+        size = sum([len(one.content) for _, one in packed])
+        self._demand_room(size)
+        self.held_bytes += size
+        for lane, one in packed:
+            lane.add(Part(append, one))
 
     def _split(self, records: Sequence[NewRecord]) -> Iterable[tuple[Lane, Sequence[NewRecord]]]:
         """The records of each lane, in their order."""
