@@ -10,15 +10,10 @@ freezes, kills or fills a broker starts one: `with KafkaServer(folder) as broker
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import hashlib
-import os
-import shutil
 import socket
 import struct
 import subprocess
-import tempfile
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +22,7 @@ from typing import Final
 
 import pytest
 
-from tests.services.missing import leave_out
+from tests.services.jars import fetch_jars
 from tests.services.ports import free_ports
 from tests.services.server import Server
 
@@ -37,9 +32,6 @@ CERTIFICATE: Final = ROOT / "tests" / "collector" / "localhost.pem"
 USERNAME, PASSWORD = "headrace", "a-long-password-of-a-test"
 
 _POM: Final = Path(__file__).with_name("pom.xml")
-_CACHE: Final = ROOT / ".services"
-_HOW: Final = "install Java 17+ and Maven (Debian: default-jre-headless maven)"
-_FETCH_SECONDS: Final = 300
 _ANSWER_SECONDS: Final = 0.5
 _API_VERSIONS: Final = struct.pack(">hhih", 18, 0, 1, -1)
 _LISTENERS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -66,7 +58,7 @@ class KafkaServer(Server):
         self._through = through
         self.properties = dict(properties or {})
         self._cluster_id = cluster_id or new_cluster_id()
-        self._jars = fetch_jars()
+        self._jars = fetch_jars("Kafka", _POM)
         self._file = root / "server.properties"
 
     @property
@@ -163,36 +155,6 @@ def new_cluster_id() -> str:
 
 
 @functools.cache
-def fetch_jars() -> Path:
-    """The folder with the broker's jars, fetched if this machine has never had them."""
-    if not (shutil.which("java") and shutil.which("mvn")):
-        leave_out("Kafka", _HOW)
-    jars = _CACHE / f"kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
-    _CACHE.mkdir(exist_ok=True)
-    with (_CACHE / "kafka.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may come at once
-        if not jars.exists():
-            _fetch_into(jars)
-    return jars
-
-
-def _fetch_into(jars: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
-        fetched = subprocess.run(
-            [
-                *["mvn", "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies"],
-                *["-DincludeScope=runtime", f"-DoutputDirectory={folder}/jars"],
-            ],
-            capture_output=True,
-            text=True,
-            timeout=_FETCH_SECONDS,
-            env={**os.environ, "MAVEN_OPTS": "-Xmx256m"},
-        )
-        if fetched.returncode != 0:
-            leave_out("Kafka", f"let Maven fetch its jars: {fetched.stdout[-500:]}")
-        (Path(folder) / "jars").rename(jars)
-
-
 def _security(certificate: Path) -> Mapping[str, str]:
     login = f'username="{USERNAME}" password="{PASSWORD}"'
     modules = {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import clickhouse_connect
 import pytest
+import sqlalchemy
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
@@ -17,6 +20,18 @@ from tests.store.server_fixture import ANALYST, OPERATOR, PASSWORD, PROCESSOR, S
 from tests.store.two_workspaces import OWN_ROWS
 
 pytestmark = pytest.mark.node
+
+NOTEBOOK = """
+import json, sys, clickhouse_connect
+port, user, password = sys.argv[1:]
+client = clickhouse_connect.get_client(
+    host="127.0.0.1", port=int(port), username=user, password=password, database="ws_one")
+sql = "SELECT event, count() AS n FROM events GROUP BY event ORDER BY event"
+frame, table = client.query_df(sql), client.query_arrow(sql)
+print(json.dumps([
+    list(frame.columns), list(frame["event"]), table.column("event").to_pylist(),
+    int(frame["n"].sum()), sum(table.column("n").to_pylist())]))
+"""
 
 
 @pytest.fixture
@@ -277,3 +292,32 @@ def test_curl(two_workspaces: StoreServer) -> None:
 
     assert answers[0] == b"2500\n"
     assert answers[1].startswith(b"Code: 395")
+
+
+def test_data_frames_and_arrow(two_workspaces: StoreServer) -> None:
+    """What notebooks are filled from; in a process of its own, for ours keeps pandas out."""
+    where = [str(two_workspaces.port), ANALYST, PASSWORD]
+    done = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK, *where], capture_output=True, text=True, check=True
+    )
+    events = ["a", "b", "c"]
+    assert json.loads(done.stdout) == [["event", "n"], events, events, OWN_ROWS, OWN_ROWS]
+
+
+def test_the_sqlalchemy_dialect(two_workspaces: StoreServer) -> None:
+    """Superset looks at tables and columns like this, and asks with parameters."""
+    address = f"127.0.0.1:{two_workspaces.port}/ws_one"
+    engine = sqlalchemy.create_engine(f"clickhousedb://{ANALYST}:{PASSWORD}@{address}")
+    try:
+        found = sqlalchemy.inspect(engine)
+        assert "ws_one" in found.get_schema_names()
+        assert found.get_table_names(schema="ws_one") == ["events"]
+        columns = {column["name"] for column in found.get_columns("events", schema="ws_one")}
+        assert {"event", "person_id", "timestamp", "properties"} <= columns
+        with engine.connect() as connection:
+            sql = sqlalchemy.text("SELECT count() FROM events WHERE user_id = :user")
+            assert connection.execute(sql, {"user": "0"}).scalar() == 1
+            with pytest.raises(sqlalchemy.exc.DatabaseError, match="UNKNOWN_IDENTIFIER"):
+                connection.execute(sqlalchemy.text("SELECT nothing_of_this_name"))
+    finally:
+        engine.dispose()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from headrace.store.server.compressed_blocks import BlockPacker, BlockUnpacker
 from tests.store.asking import ask, basic, get, request
 from tests.store.server_fixture import ANALYST, OPERATOR, PASSWORD, PROCESSOR, StoreServer
 
@@ -247,10 +248,29 @@ def test_credentials_in_the_url_do_not_reach_the_engine(two_workspaces: StoreSer
     assert request(two_workspaces, "GET", path).body == b"1\n"
 
 
-def test_block_framing_is_refused_clearly(two_workspaces: StoreServer) -> None:
-    """`decompress=1`: CityHash is not among our dependencies; `compress=1` answers plain."""
-    assert ask(two_workspaces, ANALYST, "SELECT 1", decompress="1").code == 89
-    assert ask(two_workspaces, ANALYST, "SELECT 1", compress="1").body == b"1\n"
+def test_bodies_and_answers_in_compressed_blocks(two_workspaces: StoreServer) -> None:
+    """`compress=1`, `decompress=1`: errors too, and streams; one that is no such block is told."""
+    body = BlockPacker().compress(b"SELECT 1")
+    answer = ask(two_workspaces, ANALYST, body, decompress="1", compress="1")
+    assert unpacked(answer.body) == b"1\n"
+    broken = ask(two_workspaces, ANALYST, "SELECT nothing_of_this_name", compress="1")
+    assert (broken.status, broken.code) == (404, 47)
+    assert b"nothing_of_this_name" in unpacked(broken.body)
+    long = ask(two_workspaces, ANALYST, "SELECT number FROM numbers(400000)", compress="1")
+    assert unpacked(long.body).count(b"\n") == 400_000
+    assert ask(two_workspaces, ANALYST, "SELECT 1", decompress="1").code == 271
+
+
+def unpacked(body: bytes) -> bytes:
+    unpack = BlockUnpacker()
+    found = b"".join(unpack.feed(body))
+    unpack.finish()
+    return found
+
+
+def test_a_version_of_the_protocol_that_is_no_number(two_workspaces: StoreServer) -> None:
+    """Said, and not guessed."""
+    assert ask(two_workspaces, ANALYST, "SELECT 1", client_protocol_version="x").code == 36
 
 
 def test_a_statement_that_is_too_long_is_refused(two_workspaces: StoreServer) -> None:

@@ -22,13 +22,13 @@ from starlette.types import Message, Receive, Scope, Send
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.metrics import STORE_QUERIES
 from headrace.store.server import bodies
-from headrace.store.server.answers import OK, Refusal, refusal_headers
+from headrace.store.server.answers import OK, Refusal
 from headrace.store.server.engine import Engine
 from headrace.store.server.limits import StoreLimits
 from headrace.store.server.listening import Address, open_socket, serve
 from headrace.store.server.protocol import Asked, add_form, read_form, read_request
 from headrace.store.server.queries import Exchange, Queries
-from headrace.store.server.replies import Ending, answer
+from headrace.store.server.replies import Ending, answer, refused
 from headrace.store.server.running import HungUp
 from headrace.store.server.sessions import Sessions
 from headrace.store.server.users import find_user
@@ -65,19 +65,20 @@ class StoreApp:
     async def _ending(self, request: Request, send: Send) -> Ending:
         if request.url.path == "/ping":
             return _ok()
-        query_id = ""
         try:
             asked = read_request(request.scope["query_string"], request.headers)
-            query_id = asked.query_id
+        except Refusal as refusal:
+            return refused(refusal)
+        try:
             user = find_user(self._directory, asked.credentials)
             return await self._answer(request, asked, user, send)
         except Refusal as refusal:
-            return _refused(refusal, query_id)
+            return refused(refusal, asked)
         except (ClientDisconnect, HungUp):
             raise
         except Exception:  # noqa: BLE001 - the client gets an answer, the log the trace
-            _LOG.exception("a request to the store failed", query_id=query_id)
-            return _refused(_BROKEN, query_id)
+            _LOG.exception("a request to the store failed", query_id=asked.query_id)
+            return refused(_BROKEN, asked)
 
     async def _answer(self, request: Request, asked: Asked, user: StoreUser, send: Send) -> Ending:
         path = request.url.path
@@ -98,17 +99,12 @@ class StoreApp:
         content_type = request.headers.get("content-type", "")
         if not content_type.startswith("multipart/form-data"):
             return asked, False
-        body = await bodies.whole(request, asked.content_encoding, self._limits.sql_bytes)
+        body = await bodies.whole(request, asked, self._limits.sql_bytes)
         return add_form(asked, read_form(content_type, body)), True
 
 
 def _ok() -> Ending:
     return answer(OK, {"content-type": "text/html; charset=UTF-8"}, b"Ok.\n")
-
-
-def _refused(refusal: Refusal, query_id: str) -> Ending:
-    headers = refusal_headers(refusal, query_id=query_id)
-    return answer(refusal.status, headers, refusal.text.encode("utf-8", "replace") + b"\n")
 
 
 def _without_body(message: Message) -> Message:

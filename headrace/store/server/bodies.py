@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from starlette.requests import Request
 
 from headrace.store.server.answers import Refusal
-from headrace.store.server.encodings import unpacker
+from headrace.store.server.compressed_blocks import BlockUnpacker
+from headrace.store.server.encodings import Unpacker, unpacker
+from headrace.store.server.protocol import Asked
 
 
-async def pieces(request: Request, content_encoding: str, most: int) -> AsyncIterator[bytes]:
+async def pieces(request: Request, asked: Asked, most: int) -> AsyncIterator[bytes]:
     """The body after decompression, in pieces of some mebibytes at most.
 
     Raises `Refusal` past `most` bytes and Starlette's `ClientDisconnect` if it is cut off.
     """
-    unpack = unpacker(content_encoding)
+    unpack = unpacker(asked.content_encoding)
+    if asked.sends_blocks:
+        unpack = _Both(unpack, BlockUnpacker())
     taken = arrived = 0
     async for data in request.stream():
         arrived += len(data)
@@ -32,9 +36,25 @@ async def pieces(request: Request, content_encoding: str, most: int) -> AsyncIte
         unpack.finish()
 
 
-async def whole(request: Request, content_encoding: str, most: int) -> bytes:
+async def whole(request: Request, asked: Asked, most: int) -> bytes:
     """All of it."""
-    return b"".join([piece async for piece in pieces(request, content_encoding, most)])
+    return b"".join([piece async for piece in pieces(request, asked, most)])
+
+
+class _Both:
+    """One within the other."""
+
+    def __init__(self, outer: Unpacker, inner: Unpacker) -> None:
+        self._outer = outer
+        self._inner = inner
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        for piece in self._outer.feed(data):
+            yield from self._inner.feed(piece)
+
+    def finish(self) -> None:
+        self._outer.finish()
+        self._inner.finish()
 
 
 async def hung_up(request: Request) -> None:

@@ -1,8 +1,7 @@
 """Bodies over HTTP: what comes in compressed, bounded while it is unpacked, and what goes out.
 
-lz4 is the LZ4 *frame* format, as ClickHouse's HTTP interface means it. ClickHouse's own block
-framing (`compress=1`, `decompress=1`) is not spoken; `protocol.py` refuses `decompress`, and an
-answer that was asked for with `compress=1` alone is sent plain, which clients accept.
+lz4 is the LZ4 *frame* format, as ClickHouse's HTTP interface means it. Its own block framing
+(`compress=1`, `decompress=1`) is `compressed_blocks.py`'s.
 """
 
 from __future__ import annotations

@@ -63,6 +63,12 @@ class Asked(msgspec.Struct, frozen=True):
     wait_for_end: bool
     content_encoding: str
     accept_encoding: str
+    takes_blocks: bool
+    """The answer, errors too, in ClickHouse's compressed blocks."""
+    sends_blocks: bool
+    """So is the body."""
+    native_protocol: int
+    """The version of the Native format that is asked for; 0 if none is."""
 
 
 def read_request(query_string: bytes, headers: Mapping[str, str]) -> Asked:
@@ -114,13 +120,6 @@ def read_form(content_type: str, body: bytes) -> dict[str, str]:
 
 
 def _asked(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Asked:
-    if _is_true(parameters.get("decompress", "0")):
-        raise Refusal(
-            89,
-            "UNKNOWN_COMPRESSION_METHOD",
-            "decompress=1 is not spoken here; send the body with Content-Encoding"
-            " gzip, deflate, zstd or lz4",
-        )
     compressed = parameters.get("enable_http_compression", "1")
     return Asked(
         credentials=_credentials(parameters, headers),
@@ -136,6 +135,9 @@ def _asked(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Asked:
         wait_for_end=_is_true(parameters.get("wait_end_of_query", "0")),
         content_encoding=headers.get("content-encoding", ""),
         accept_encoding=headers.get("accept-encoding", "") if _is_true(compressed) else "",
+        takes_blocks=_is_true(parameters.get("compress", "0")),
+        sends_blocks=_is_true(parameters.get("decompress", "0")),
+        native_protocol=_version(parameters.get("client_protocol_version", "0")),
     )
 
 
@@ -165,6 +167,12 @@ def _format(text: str | None) -> str:
     if not re.fullmatch(r"\w{1,64}", text, re.ASCII):
         raise Refusal(73, "UNKNOWN_FORMAT", "Unknown format")
     return text
+
+
+def _version(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Refusal(36, "BAD_ARGUMENTS", "client_protocol_version must be a number")
+    return int(text)
 
 
 def _query_id(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Set
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from headrace.store.server.answers import OK, Refusal, query_headers
 from headrace.store.server.engine import Engine
 from headrace.store.server.insert_text import is_insert
 from headrace.store.server.inserts import SplitInsert, run_insert, split_insert
+from headrace.store.server.killing import Kill, read_kill
 from headrace.store.server.limits import StoreLimits
 from headrace.store.server.people import People, Question
 from headrace.store.server.protocol import Asked
@@ -37,6 +38,8 @@ _FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 _KILLS: Final = 50
 _KILL_AGAIN_SECONDS: Final = 0.1
 _PROCESSOR_SQL_BYTES: Final = 16 * 1024 * 1024
+_Named = tuple[str, str]
+"""The user's name and the query's id."""
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -54,7 +57,7 @@ class Exchange(msgspec.Struct, frozen=True):
         """The body's pieces after decompression; raises `Refusal` past `most` bytes."""
         if self.has_form:
             return _nothing()
-        return bodies.pieces(self.request, self.asked.content_encoding, most)
+        return bodies.pieces(self.request, self.asked, most)
 
 
 class Queries:
@@ -71,16 +74,18 @@ class Queries:
         self._planner = People(engine, limits)
         self._people = Threads(limits.max_queries, "people")
         self._processor = Threads(limits.processor_connections, "processor")
-        self._of_people: set[Running] = set()
-        self._of_processor: set[Running] = set()
+        self._of_people: dict[Running, _Named] = {}
+        self._of_processor: dict[Running, _Named] = {}
 
     async def answer_person(self, exchange: Exchange) -> Ending:
         """Check, run within limits, answer."""
         asked = exchange.asked
         body = b"".join([piece async for piece in exchange.body(self._limits.sql_bytes)])
-        question = Question(
-            Rights.of(exchange.user), asked, exchange.session, _joined(asked.query, body)
-        )
+        sql = _joined(asked.query, body)
+        if (kill := read_kill(sql)) is not None:
+            # Before it takes a slot: those may all be taken by what is to be ended.
+            sql = kill.answer_sql(await self._kill(kill, exchange.user), exchange.user.name)
+        question = Question(Rights.of(exchange.user), asked, exchange.session, sql)
         async with self._slots.take(exchange.user.name):
             return await self._run(
                 exchange, self._people, lambda handle: self._planner.plan(question, handle)
@@ -112,20 +117,27 @@ class Queries:
         )
         return await self._run(exchange, self._processor, lambda _: plan)
 
+    async def _kill(self, kill: Kill, user: StoreUser) -> int:
+        """End the user's queries of this id; how many there were."""
+        wanted = (user.name, kill.query_id)
+        found = {running for running, name in self._of_people.items() if name == wanted}
+        await self._end(found)
+        return len(found)
+
     async def end_people(self) -> None:
         """End people's queries, whose clients then get an error; inserts go on."""
         self._slots.close()
-        await self._end(self._of_people)
+        await self._end(set(self._of_people))
 
     async def stop(self) -> None:
         """End everything that still runs."""
-        await self._end(self._of_people | self._of_processor)
+        await self._end(self._of_people.keys() | self._of_processor.keys())
         self._people.stop()
         self._processor.stop()
 
-    async def _end(self, all_running: set[Running]) -> None:
+    async def _end(self, all_running: Set[Running]) -> None:
         for _ in range(_KILLS):
-            if not all_running & (self._of_people | self._of_processor):
+            if not all_running & (self._of_people.keys() | self._of_processor.keys()):
                 return
             for running in list(all_running):
                 await asyncio.to_thread(running.kill)
@@ -141,7 +153,7 @@ class Queries:
             hides_reads=exchange.user.role is Role.ANALYST,
             scrub=self._scrubber(exchange.user),
         )
-        with self._counted(exchange.user, running):
+        with self._counted(exchange, running):
             try:
                 return await running.watched(
                     _start_and_send(about, exchange.send), bodies.hung_up(exchange.request)
@@ -155,14 +167,15 @@ class Queries:
         return lambda refusal: scrub(refusal, Rights.of(user), self._engine.folder)
 
     @contextlib.contextmanager
-    def _counted(self, user: StoreUser, running: Running) -> Iterator[None]:
+    def _counted(self, exchange: Exchange, running: Running) -> Iterator[None]:
+        user = exchange.user
         among = self._of_processor if user.role is Role.PROCESSOR else self._of_people
-        among.add(running)
+        among[running] = (user.name, exchange.asked.query_id)
         try:
             with STORE_RUNNING.labels(role=user.role).track_inprogress():
                 yield
         finally:
-            among.discard(running)
+            del among[running]
 
     async def _insert(self, exchange: Exchange, split: SplitInsert) -> Ending:
         asked = exchange.asked

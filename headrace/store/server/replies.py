@@ -15,8 +15,16 @@ from typing import Final
 import msgspec
 from starlette.types import Message, Send
 
-from headrace.store.server.answers import OK, Refusal, Summary, query_headers
-from headrace.store.server.encodings import answer_encoding, packer, worth_packing
+from headrace.store.server.answers import (
+    OK,
+    Refusal,
+    Summary,
+    query_headers,
+    refusal_headers,
+)
+from headrace.store.server.compressed_blocks import BlockPacker
+from headrace.store.server.encodings import Packer, answer_encoding, packer, worth_packing
+from headrace.store.server.native import FRAMED_FROM, Framer
 from headrace.store.server.protocol import Asked
 from headrace.store.server.running import Running
 
@@ -36,6 +44,21 @@ class Reply(msgspec.Struct):
     held_bytes: int
     hides_reads: bool
     scrub: Callable[[Refusal], Refusal]
+    framer: Framer | None = None
+
+    async def next_block(self) -> tuple[bytes, Summary] | None:
+        """Of the result, as the client wants it; None at the end."""
+        block = await self.running.next_block()
+        if block is None:
+            return None
+        if self.asked.native_protocol < FRAMED_FROM or not self._is_native():
+            return block.data, block.summary
+        if self.framer is None:
+            self.framer = Framer()
+        return await asyncio.to_thread(self.framer.feed, block.data), block.summary
+
+    def _is_native(self) -> bool:
+        return self.running.plan.output_format.lower() == "native"
 
 
 async def begin_reply(about: Reply, send: Send) -> Ending:
@@ -44,6 +67,15 @@ async def begin_reply(about: Reply, send: Send) -> Ending:
     if ended:
         return await _whole(about, b"".join(held), summary)
     return await _send_stream(about, held, summary, send)
+
+
+def refused(refusal: Refusal, asked: Asked | None = None) -> Ending:
+    """An exception as the whole answer."""
+    headers = refusal_headers(refusal, query_id=asked.query_id if asked else "")
+    body = refusal.text.encode("utf-8", "replace") + b"\n"
+    if asked is not None and asked.takes_blocks:
+        body = BlockPacker().compress(body)
+    return answer(refusal.status, headers, body)
 
 
 def answer(status: int, headers: dict[str, str], body: bytes) -> Ending:
@@ -58,12 +90,13 @@ async def _hold(about: Reply) -> tuple[list[bytes], Summary, bool]:
     summary = Summary()
     size = 0
     while size <= most:
-        block = await about.running.next_block()
+        block = await about.next_block()
         if block is None:
             return held, summary, True
-        held.append(block.data)
-        size += len(block.data)
-        summary = _add(summary, block.summary)
+        data, so_far = block
+        held.append(data)
+        size += len(data)
+        summary = _add(summary, so_far)
         if not about.running.plan.streamed:
             return held, summary, True
     return held, summary, False
@@ -83,20 +116,28 @@ def _add(before: Summary, block: Summary) -> Summary:
 
 async def _whole(about: Reply, data: bytes, summary: Summary) -> Ending:
     headers = _headers(about, summary)
-    encoding = answer_encoding(about.asked.accept_encoding)
-    if encoding is not None and worth_packing(len(data)):
-        headers["content-encoding"] = encoding
-        data = await asyncio.to_thread(_packed, encoding, data)
+    encoding, pack = _packing(about.asked)
+    if pack is not None and (not encoding or worth_packing(len(data))):
+        if encoding:
+            headers["content-encoding"] = encoding
+        data = await asyncio.to_thread(_packed, pack, data)
     return answer(OK, headers, data)
+
+
+def _packing(asked: Asked) -> tuple[str, Packer | None]:
+    """The answer's `Content-Encoding`, and what packs it; ClickHouse's blocks need no header."""
+    if asked.takes_blocks:
+        return "", BlockPacker()
+    encoding = answer_encoding(asked.accept_encoding)
+    return (encoding, packer(encoding)) if encoding is not None else ("", None)
 
 
 async def _send_stream(about: Reply, held: list[bytes], summary: Summary, send: Send) -> Ending:
     headers = _headers(about, summary)
     tag = secrets.token_hex(8)
     headers["x-clickhouse-exception-tag"] = tag
-    encoding = answer_encoding(about.asked.accept_encoding)
-    pack = packer(encoding) if encoding is not None else None
-    if encoding is not None:
+    encoding, pack = _packing(about.asked)
+    if encoding:
         headers["content-encoding"] = encoding
     await send(_start(OK, headers))
     async for data in _blocks(about, held, tag):
@@ -109,8 +150,8 @@ async def _blocks(about: Reply, held: list[bytes], tag: str) -> AsyncIterator[by
     while held:
         yield held.pop(0)
     try:
-        while (block := await about.running.next_block()) is not None:
-            yield block.data
+        while (block := await about.next_block()) is not None:
+            yield block[0]
     except Refusal as refusal:
         yield _exception_block(about.scrub(refusal).text, tag)
 
@@ -124,8 +165,7 @@ def _exception_block(text: str, tag: str) -> bytes:
     return b"\r\n__exception__\r\n" + mark + b"\r\n" + message + ending
 
 
-def _packed(encoding: str, data: bytes) -> bytes:
-    pack = packer(encoding)
+def _packed(pack: Packer, data: bytes) -> bytes:
     return pack.compress(data) + pack.flush()
 
 
