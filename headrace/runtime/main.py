@@ -32,6 +32,8 @@ COMMANDS: Final = (
     ("check", "check:check", "Show the settings and follow one event to its table.", NODE),
     ("settings", "settings:settings", "List every setting.", NODE),
     ("migrate", "migrate:migrate", "Prepare control data, topic and tables.", NODE),
+    ("backup", "backup:backup", "Everything HOME keeps in one file, while the node runs.", NODE),
+    ("restore", "restore:restore", "Make a HOME of a backup.", NODE),
     ("store", "store:store", "Run the embedded ClickHouse server alone.", PROCESSES),
     ("collector", "collector:collector", "Run the HTTP edge alone.", PROCESSES),
     ("processor", "processor:processor", "Run the processor alone.", PROCESSES),

@@ -19,6 +19,7 @@ import structlog
 from headrace.eventlog.sqlite.chunk import join_small
 from headrace.eventlog.sqlite.errors import RETRY_SECONDS, primary_code, translate
 from headrace.eventlog.sqlite.file import CHECKPOINT_BYTES, LogFile
+from headrace.eventlog.sqlite.hold import is_held
 from headrace.eventlog.sqlite.inbox import GROUP_BYTES, Inbox, Pending
 from headrace.eventlog.sqlite.layout import Meta, WrongLayout
 from headrace.eventlog.sqlite.positions import read_committed
@@ -136,7 +137,8 @@ class Writer:
 
     def _delete(self, file: LogFile) -> bool:
         more_keys = file.delete_expired_keys(self._clock.now())
-        settled = self._settled_position() if file.holds_records() else None
+        may_forget = file.holds_records() and not (self.refusal is None and is_held(self._path))
+        settled = self._settled_position() if may_forget else None
         more_records = settled is not None and file.delete_settled(settled)
         return more_keys or more_records
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import Parameter
 from rich.console import Console
+from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -46,6 +48,21 @@ def print_json(value: Any) -> None:
 def say(text: str) -> None:
     """A sentence that must not get into what a program reads."""
     sys.stderr.write(f"{text}\n")
+
+
+def mebibytes(count: int) -> str:
+    """A size for people."""
+    return f"{count / 1024**2:,.1f} MiB"
+
+
+@contextmanager
+def watched(done: str) -> Iterator[Callable[[int], None]]:
+    """A line at a terminal that says how many bytes are `done`; tell it those that are more."""
+    to = Console(stderr=True)
+    columns = (SpinnerColumn(), DownloadColumn(), TextColumn(done), TransferSpeedColumn())
+    with Progress(*columns, console=to, disable=not to.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda more: bar.advance(task, more)
 
 
 def printable(text: str) -> str:

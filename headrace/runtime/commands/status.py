@@ -9,11 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from headrace.runtime.clock import Clock, SystemClock
-from headrace.runtime.commands.output import JsonOption, console, print_json, print_table
+from headrace.runtime.commands.output import (
+    JsonOption,
+    console,
+    mebibytes,
+    print_json,
+    print_table,
+)
 from headrace.runtime.logging import quiet_drivers
 from headrace.runtime.node_report import LogReport, NodeReport, report_on
 from headrace.runtime.options import HomeOption
-from headrace.runtime.setting_table import MEBIBYTE
 from headrace.runtime.settings import read_settings
 
 EXIT_NOT_RUNNING: Final = 3
@@ -86,8 +91,8 @@ def _numbers(report: NodeReport) -> Table:
     if report.running and report.rows is None:
         table.add_row("tables", "the store does not answer")
     if report.disk is not None:
-        table.add_row("store on disk", _mebibytes(report.disk.store_bytes))
-        table.add_row("disk free", _mebibytes(report.disk.free_bytes))
+        table.add_row("store on disk", mebibytes(report.disk.store_bytes))
+        table.add_row("disk free", mebibytes(report.disk.free_bytes))
     return table
 
 
@@ -97,12 +102,8 @@ def _add_log(table: Table, log: LogReport) -> None:
     if log.size_bytes is None:
         table.add_row("log", f"{log.partitions} partitions of Kafka, id {log.log_id}")
         return
-    table.add_row("log on disk", _mebibytes(log.size_bytes))
+    table.add_row("log on disk", mebibytes(log.size_bytes))
     table.add_row("settled", f"up to position {log.settled_position:,}")
-
-
-def _mebibytes(count: int) -> str:
-    return f"{count / MEBIBYTE:,.1f} MiB"
 
 
 def _since(moment: datetime, clock: Clock) -> str:
