@@ -70,10 +70,13 @@ UNAVAILABLE: Final = Problem(
 STOPPING: Final = Problem(503, "stopping", "The collector is shutting down; retry.")
 NOT_READY: Final = Problem(503, "not_ready", "A part of the collector is not usable.")
 
+_OF_THE_PROCESSOR: Final = frozenset(
+    {Code.SCHEMA_VIOLATION, Code.UNREADABLE_RECORD, Code.REFUSED_BY_STORE, Code.ERASED}
+)
 BAD_EVENT: Final[Mapping[Code, Problem]] = {
     code: Problem(400, code.value, "The event breaks a rule; `field` names where.")
     for code in Code
-    if code not in (Code.SCHEMA_VIOLATION, Code.UNREADABLE_RECORD, Code.REFUSED_BY_STORE)
+    if code not in _OF_THE_PROCESSOR
 }
 
 PROBLEMS: Final[Sequence[Problem]] = [

@@ -14,7 +14,7 @@ from headrace.eventlog.port import Record
 from headrace.processor.decode import decode_record, glimpse
 from headrace.processor.ranges import Range
 from headrace.schemas.event_ids import request_of
-from headrace.schemas.outcomes import Rejected
+from headrace.schemas.outcomes import Code, Rejected
 from headrace.schemas.records import FIRST_YEAR, LAST_YEAR, EventValue, is_replay
 from headrace.store.port import DuplicateRow, Place, RejectedRow
 
@@ -101,6 +101,8 @@ def _rejected_rows(range_: Range, left_out: Set[int]) -> list[RejectedRow]:
 
 def _rejected_row(range_: Range, record: Record, why: Rejected) -> RejectedRow:
     place, value = range_.place(record.position), decode_record(record.value)
+    if why.code is Code.ERASED and isinstance(value, EventValue):
+        return _erased_row(place, value, why)
     if isinstance(value, EventValue):
         return RejectedRow(
             place=place,
@@ -134,6 +136,26 @@ def _rejected_row(range_: Range, record: Record, why: Rejected) -> RejectedRow:
         path=why.path,
         schema=why.schema,
         raw=record.value,
+    )
+
+
+def _erased_row(place: Place, value: EventValue, why: Rejected) -> RejectedRow:
+    """That there was such a record, and nothing of whose it was."""
+    return RejectedRow(
+        place=place,
+        workspace_id=value.workspace_id,
+        event_id=value.event_id,
+        event=value.event,
+        user_id="",
+        anonymous_id="",
+        timestamp=None,
+        received_at=value.received_at,
+        properties_raw=b"",
+        code=why.code.value,
+        reason=why.reason,
+        path="",
+        schema="",
+        raw=b"",
     )
 
 

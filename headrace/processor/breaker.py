@@ -20,7 +20,8 @@ must also have hit more than `share` of the workspaces that sent such events. A 
 cannot be read was written by no client, and so it needs no second witness.
 
 Asked is only when more than `share` of a range is rejected for one reason, and the store once a
-second at most. Replays do not count: they were rejected before. Marked retries do, for while Redis
+second at most. Replays do not count: they were rejected before; nor do
+people who were erased. Marked retries do, for while Redis
 is away every request with a key is marked. What the store refuses is known late, when the range
 was begun; it is judged then, and a begun range is repeated as it is.
 """
@@ -206,7 +207,7 @@ def _parts(range_: Range, held: Set[int]) -> Mapping[datetime, _Part]:
         part = parts[_minute(record.appended_at)]
         part.records += 1
         why = range_.rejected.get(record.position)
-        if why is not None and not is_replay(record.headers):
+        if why is not None and why.code is not Code.ERASED and not is_replay(record.headers):
             part.rejected[_reason(why)] += 1
     return parts
 

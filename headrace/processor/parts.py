@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.eventlog.port import Assignment
 from headrace.processor.breaker import Breaker
+from headrace.processor.erased import Erased
 from headrace.processor.failpoints import FailPoint
 from headrace.processor.patience import Patience
 from headrace.processor.refresher import Refresher
@@ -35,6 +36,7 @@ class Parts(msgspec.Struct, frozen=True):
     tracer: RangeTracer | None
     steps_thread: Executor
     refresher: Refresher
+    erased: Erased
 
     async def aside(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run what takes long in the one thread for it; the event loop is everybody's."""

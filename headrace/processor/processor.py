@@ -15,6 +15,7 @@ from structlog.contextvars import bind_contextvars
 
 from headrace.eventlog.port import Assignment, Membership
 from headrace.processor.breaker import Breaker, Tripped
+from headrace.processor.erased import Erased
 from headrace.processor.failpoints import FailPoint, pass_by
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Backoff, Patience, Waits
@@ -62,7 +63,8 @@ class Processor:
         self._breaker = breaker or Breaker(store)
         self._tracer = tracer
         self._refresher = Refresher(store, self._backoff)
-        self._steps = pure_steps(schemas)
+        self._erased = Erased(store)
+        self._steps = pure_steps(schemas, self._erased)
         self._steps_thread = ThreadPoolExecutor(1, thread_name_prefix="steps")
         self._waits = Waits(clock)
         self._held: set[int] = set()
@@ -78,6 +80,7 @@ class Processor:
         process has all there is to do. Every worker has ended by then, and nothing is lost.
         """
         self._refresher.start()
+        following = asyncio.create_task(self._erased.follow())
         try:
             async for assignment in self._membership.assignments():
                 worker = asyncio.create_task(self._own(assignment))
@@ -85,6 +88,7 @@ class Processor:
                 worker.add_done_callback(self._workers.discard)
         finally:
             await self.stop()
+            following.cancel()
             await self._refresher.stop()
             self._steps_thread.shutdown(wait=False)
             if self._failure is not None:
@@ -148,6 +152,7 @@ class Processor:
             tracer=self._tracer,
             steps_thread=self._steps_thread,
             refresher=self._refresher,
+            erased=self._erased,
         )
         return await Worker(parts, self._steps, self._flush).run()
 

@@ -1,10 +1,10 @@
 """The loop: one partition from its assignment to its revocation.
 
-Owns the order of things: poll → decode → validate → identify → find links (for some records at
-a time) → number → pack (for all of them) → batch → write → commit (`settle.py`). The steps up
-to there are pure, two lists. While a range is written the next one is read and goes through
-them, in a thread if it is large; it is written when every earlier range is settled, never
-before.
+Owns the order of things: poll → decode → validate → reject who was erased → identify → find links
+(for some records at a time) → number → pack (for all of them) → batch → write → commit
+(`settle.py`). The steps up to there are pure, two lists. While a range is written the next one is
+read and goes through them, in a thread if it is large; it is written when every earlier range is
+settled, never before.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from structlog.contextvars import bound_contextvars
 
 from headrace.eventlog.port import Record
 from headrace.processor.decode import decode
+from headrace.processor.erased import Erased
 from headrace.processor.failpoints import Point
 from headrace.processor.identify import identify
 from headrace.processor.lag import Lag
@@ -41,9 +42,9 @@ calls of a small range beside them took 250 ms where they took 24 beside one."""
 _log = structlog.get_logger(__name__)
 
 
-def pure_steps(schemas: Taxonomy) -> list[Step]:
+def pure_steps(schemas: Taxonomy, erased: Erased) -> list[Step]:
     """What happens to the records of a range, some at a time, in run order."""
-    return [decode, validate_against(schemas), identify]
+    return [decode, validate_against(schemas), erased.reject, identify]
 
 
 class Worker:
@@ -97,14 +98,16 @@ class Worker:
             await asyncio.gather(coming, return_exceptions=True)
 
     async def _take_over(self) -> Start:
-        start = await self._parts.patience.insist(
-            "take over", lambda _: find_start(self._assignment, self._parts.store)
-        )
+        start = await self._parts.patience.insist("take over", lambda _: self._find_start())
         repeats = {} if start.pending_to is None else {"repeats_to": start.pending_to}
         _log.info("partition taken over", position=start.position, **repeats)
         self._parts.refresher.ask()
         await self._parts.fail_point(Point.TAKEN_OVER)
         return start
+
+    async def _find_start(self) -> Start:
+        await self._parts.erased.refresh()
+        return await find_start(self._assignment, self._parts.store)
 
     async def _prepare(self, first: int, pending_to: int | None = None) -> Range | None:
         """The next range, through the pure steps; None when the worker is to end."""

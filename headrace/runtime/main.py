@@ -43,6 +43,7 @@ COMMANDS: Final = (
     ("query", "query:query", "Run a query, or ask for them at a prompt.", EVENTS),
     ("ledger", "ledger:ledger", "Is every record there once? Names those that are not.", EVENTS),
     ("rejected", "rejected:app", "Rejected events: list, send through again.", EVENTS),
+    ("erase", "erase:erase", "Erase a person, and keep out whatever brings them back.", EVENTS),
     ("identities", "identities:app", "Who is whom: show, unlink, link.", EVENTS),
     ("workspaces", "workspaces:app", "Create and list workspaces.", ACCESS),
     ("keys", "keys:app", "Create, list and revoke API keys.", ACCESS),

@@ -28,6 +28,7 @@ class Code(StrEnum):
     SCHEMA_VIOLATION = "schema_violation"
     UNREADABLE_RECORD = "unreadable_record"
     REFUSED_BY_STORE = "refused_by_store"
+    ERASED = "erased"
 
 
 class Stored(msgspec.Struct, frozen=True, tag=True):

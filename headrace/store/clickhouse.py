@@ -18,6 +18,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final, ParamSpec, TypeVar
 
+from headrace.schemas.erased import ErasedIds
 from headrace.schemas.event_ids import REQUEST_CHARACTERS
 from headrace.store import outcomes
 from headrace.store.columns import (
@@ -152,6 +153,13 @@ class ClickHouseStore:
 
     async def check_events(self, rows: Sequence[EventRow]) -> None:
         await self._insert("events_check", event_columns(columns_of(rows)))
+
+    async def erased_ids(self) -> ErasedIds:
+        rows = await self._rows(
+            "SELECT workspace_id, groupUniqArray(digest) "
+            f"FROM {self._table('erased_ids_rows')} GROUP BY workspace_id"
+        )
+        return {str(workspace): frozenset(digests) for workspace, digests in rows}
 
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         stored = await self._rows(outcomes.stored_sql(self._database, since, until))

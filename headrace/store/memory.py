@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from headrace.runtime.clock import Clock
+from headrace.schemas.erased import ErasedIds
 from headrace.schemas.errors import HeadraceError, Refused, Unavailable
 from headrace.schemas.event_ids import request_of
 from headrace.schemas.reasons import without_indexes
@@ -72,6 +73,7 @@ class MemoryStore:
         self.duplicates: list[DuplicateRow] = []
         self.links: list[LinkRow] = []
         self.excluded: set[Pair] = set()
+        self.erased: dict[str, set[str]] = {}
         self._requests: dict[tuple[str, int, str, str], MarkedRequest] = {}
         self._users: dict[tuple[str, str], str] = {}
         self.links_per_user = links_per_user
@@ -184,6 +186,11 @@ class MemoryStore:
     async def check_events(self, rows: Sequence[EventRow]) -> None:
         with _Call(self, "check_events"):
             self._refuse(rows)
+
+    async def erased_ids(self) -> ErasedIds:
+        if self.is_down:
+            raise Unavailable("the store is down")
+        return dict(self.erased)
 
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         with _Call(self, "count_outcomes"):

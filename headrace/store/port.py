@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from headrace.schemas.erased import ErasedIds
+
 
 class Place(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where a record lies: log, partition, position."""
@@ -206,6 +208,10 @@ class Store(Protocol):
 
     async def check_events(self, rows: Sequence[EventRow]) -> None:
         """Raises what `insert_events` would raise for these rows, and stores nothing."""
+        ...
+
+    async def erased_ids(self) -> ErasedIds:
+        """Of people who were erased, by workspace."""
         ...
 
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:

@@ -543,3 +543,8 @@ async def test_senders_are_counted_by_workspace(tables: Tables) -> None:
     }
     everything = await store.count_senders(reason, "", MORNING, until)
     assert everything["two"] == Sent(2, 0)
+
+
+async def test_nobody_is_erased_at_first(tables: Tables) -> None:
+    """The list is there and empty; what puts ids on it is an erasure."""
+    assert await tables.store.erased_ids() == {}

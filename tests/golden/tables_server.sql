@@ -395,3 +395,13 @@ ALTER TABLE `headrace`.events_rows MATERIALIZE INDEX by_device;
 ALTER TABLE `headrace`.events_rows DROP INDEX IF EXISTS by_user_id;
 
 ALTER TABLE `headrace`.events_rows DROP INDEX IF EXISTS by_anonymous_id;
+
+CREATE TABLE IF NOT EXISTS `headrace`.erased_ids_rows
+(
+    workspace_id LowCardinality(String),
+    digest String,
+    erased_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')
+)
+ENGINE = ReplacingMergeTree()
+ORDER BY (workspace_id, digest)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;

@@ -28,7 +28,7 @@ def test_it_goes_on_after_dying_between_any_two_statements(
 ) -> None:
     """It dies before its first statement, is run again, dies before its second, and so on."""
     assert len(filled.before["events_rows"]) == ROWS
-    assert die_again_and_again(filled, monkeypatch) > 2
+    assert die_again_and_again(filled, monkeypatch) >= 2
     filled.check()
 
 

@@ -1,0 +1,59 @@
+"""Events of people who were erased: rejected, and nothing of them kept.
+
+Owns when the list of them is read: before a partition is worked on, and then once a second beside
+the work. While the store is away nothing is written either, and the erasure itself looks until
+nothing more comes (`store/erasing.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from headrace.processor.ranges import Range
+from headrace.schemas.erased import ErasedIds, is_erased
+from headrace.schemas.errors import HeadraceError
+from headrace.schemas.nobody import is_nobody
+from headrace.schemas.outcomes import Code, Rejected
+from headrace.schemas.records import EventValue
+from headrace.store.port import Store
+
+REFRESH_SECONDS: Final = 1.0
+_ERASED: Final = Rejected(Code.ERASED, "the person was erased")
+
+
+class Erased:
+    """One for all workers of a process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ids: ErasedIds = {}
+
+    async def refresh(self) -> None:
+        """Read the list; raises `HeadraceError` if the store does not answer."""
+        self._ids = await self._store.erased_ids()
+
+    async def follow(self) -> None:
+        """Keep it fresh, until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            with contextlib.suppress(HeadraceError):
+                await self.refresh()
+
+    def reject(self, range_: Range) -> None:
+        """The step: costs nothing where nobody was erased, and a hash an event elsewhere."""
+        ids = self._ids
+        if not ids:
+            return
+        for record, value in zip(range_.records, range_.values, strict=True):
+            if type(value) is EventValue and self._is_erased(ids, value):
+                range_.rejected[record.position] = _ERASED
+
+    def _is_erased(self, ids: ErasedIds, value: EventValue) -> bool:
+        digests = ids.get(value.workspace_id)
+        if not digests:
+            return False
+        user_id = None if is_nobody(value.user_id) else value.user_id
+        anonymous_id = None if is_nobody(value.anonymous_id) else value.anonymous_id
+        return is_erased(digests, value.workspace_id, user_id, anonymous_id)

@@ -1,0 +1,90 @@
+"""`headrace erase`: a person out of the tables, and kept out of them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from datetime import timedelta
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from headrace.runtime import reach
+from headrace.runtime.clock import SystemClock
+from headrace.runtime.commands.output import JsonOption, print_json, printable, say
+from headrace.runtime.logging import quiet_drivers
+from headrace.runtime.options import HomeOption
+from headrace.runtime.settings import Settings
+from headrace.schemas.errors import HeadraceError, Unavailable
+
+_MORE = """
+A person is a user id with the devices (anonymous ids) that count as theirs. Erased are their
+events, rejected events, links and unlinks. What another user did on one of these devices stays: it
+is that user's. In the place of each event a rejected one stays behind, with the code `erased`, its
+id and its place in the log, so that `headrace ledger` still adds up, and nothing else.
+
+The ids are kept, hashed: whoever sends or imports events of them again has them rejected as
+`erased`. There is no way back. Run it again if it was interrupted.
+"""
+
+erase = App(name="erase", help_epilogue=_MORE)
+
+
+@erase.default
+def run(
+    *,
+    workspace: Annotated[str, Parameter(help="The workspace's name or id.")],
+    user: Annotated[str, Parameter(help="The user id.")],
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask whether to.")] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Erase a person, print what was erased, and until when the log still holds them."""
+    from headrace.store.connection import Connection  # it brings clickhouse-connect along
+    from headrace.store.erasing import Erasure
+
+    settings = reach.settings_for(home)
+    with reach.open_control(settings) as control:
+        workspace_id = control.find_workspace(workspace).id
+    _confirm(user, workspace, is_sure=yes)
+    login = reach.processor_login(settings)
+    quiet_drivers()
+    try:
+        with closing(Connection(login.url, login.user, login.password)) as connection:
+            receipt = Erasure(
+                connection,
+                login.database,
+                workspace_id,
+                user,
+                cluster=settings.clickhouse_cluster,
+            ).run()
+    except Unavailable as error:
+        raise reach.store_out_of_reach(login.url, error) from error
+    held = _held_until(settings)
+    if json:
+        print_json({"workspace_id": workspace_id, **msgspec.to_builtins(receipt), "log": held})
+        return
+    say(f"Erased {printable(user)!r} of workspace {workspace}:")
+    for name, count in msgspec.structs.asdict(receipt).items():
+        say(f"  {count:>10,} {name}")
+    say(f"The log: {held}. Backups and exports that were made before hold what they held.")
+
+
+def _confirm(user: str, workspace: str, *, is_sure: bool) -> None:
+    if is_sure:
+        return
+    if not sys.stdin.isatty():
+        raise HeadraceError("there is no way back from this: say --yes to erase without a question")
+    answer = input(f"Erase {printable(user)!r} of workspace {workspace} for good? [y/N] ")
+    if answer.strip().lower() not in {"y", "yes"}:
+        raise HeadraceError("nothing was erased")
+
+
+def _held_until(settings: Settings) -> str:
+    if settings.has_local_log:
+        return "forgets a record within seconds after it was settled"
+    until = SystemClock(settings.clock_offset_seconds).now() + timedelta(
+        hours=settings.kafka_retention_hours
+    )
+    return f"the topic may hold records of the person until {until:%Y-%m-%d %H:%M} UTC"
