@@ -20,10 +20,10 @@ must also have hit more than `share` of the workspaces that sent such events. A 
 cannot be read was written by no client, and so it needs no second witness.
 
 Asked is only when more than `share` of a range is rejected for one reason, and the store once a
-second at most. Replays do not count: they were rejected before; nor do
-people who were erased. Marked retries do, for while Redis
-is away every request with a key is marked. What the store refuses is known late, when the range
-was begun; it is judged then, and a begun range is repeated as it is.
+second at most. Replays do not count: they were rejected before; nor do people who were erased.
+Marked retries do, for while Redis is away every request with a key is marked. What the store
+refuses is known late, when the range was begun; it is judged then, and a begun range is repeated
+as it is.
 """
 
 from __future__ import annotations

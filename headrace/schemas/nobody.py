@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_NOBODY: Final = frozenset(
+NOBODY: Final = frozenset(
     {
         "",
         "-",
@@ -42,11 +42,12 @@ _NOBODY: Final = frozenset(
         "void",
     }
 )
-_LONGEST: Final = max(map(len, _NOBODY))
+"""As `is_nobody` looks them up: without spaces and quotes around them, in lower case."""
+_LONGEST: Final = max(map(len, NOBODY))
 _QUOTES: Final = "\"'"
 _SPACES: Final = frozenset(filter(str.isspace, map(chr, range(0x3001))))
 LAST_CHARACTERS: Final = _SPACES.union(
-    _QUOTES, *((word[-1], word[-1].upper()) for word in _NOBODY if word)
+    _QUOTES, *((word[-1], word[-1].upper()) for word in NOBODY if word)
 )
 """What ends in none of these stands for somebody: most ids, and seen without a call."""
 
@@ -57,4 +58,4 @@ def is_nobody(identifier: str | None) -> bool:
         return True
     if identifier[-1] not in LAST_CHARACTERS or len(identifier) > _LONGEST + 8:
         return False
-    return identifier.strip().strip(_QUOTES).lower() in _NOBODY
+    return identifier.strip().strip(_QUOTES).lower() in NOBODY

@@ -26,7 +26,7 @@ import msgspec
 
 from headrace.schemas.erased import digest_of_device, digest_of_user
 from headrace.schemas.errors import HeadraceError, Unavailable
-from headrace.schemas.nobody import is_nobody
+from headrace.schemas.nobody import NOBODY, is_nobody
 from headrace.store.connection import Connection, Settings
 from headrace.store.text import quote, quote_name
 
@@ -34,6 +34,11 @@ QUIET_SECONDS: Final = 3.0
 """Nothing more has come for so long: longer than processors take to hear of it, and to write."""
 _MOST_ROUNDS: Final = 100
 _AT_ONCE: Final[Settings] = {"mutations_sync": 2, "lightweight_deletes_sync": 2}
+_NO_USER: Final = (
+    "lower(replaceRegexpAll(user_id, '^[\\\\s\"\\']+|[\\\\s\"\\']+$', '')) IN "
+    f"({', '.join(map(quote, sorted(NOBODY)))})"
+)
+"""What `is_nobody` says, where no column does."""
 _COLUMNS: Final = "workspace_id, event_id, event, received_at, log_id, log_partition, log_position"
 
 
@@ -105,12 +110,10 @@ class Erasure:
 
     def _erase_rows(self, devices: Sequence[str]) -> int:
         """Returns how many rows there were."""
-        known = "NOT user_known"
-        nobody = "lower(trim(user_id)) IN ('', 'null', 'undefined', 'none', 'nil', 'anonymous')"
         found = 0
         for table in self._tables("properties_raw"):
-            has_flags = self._has(table, "user_known")
-            of_person = self._of_person(devices, known if has_flags else nobody)
+            no_user = "NOT user_known" if self._has(table, "user_known") else _NO_USER
+            of_person = self._of_person(devices, no_user)
             count = self._count(table, of_person)
             if not count:
                 continue

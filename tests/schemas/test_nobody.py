@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.schemas.nobody import _NOBODY, _SPACES, is_nobody
+from headrace.schemas.nobody import _SPACES, NOBODY, is_nobody
 
 AROUND = st.text(st.sampled_from(sorted(_SPACES)), max_size=3)
 QUOTES = st.sampled_from(["", '"', "'"])
 
 
 @given(
-    st.sampled_from(sorted(_NOBODY)),
+    st.sampled_from(sorted(NOBODY)),
     st.sampled_from([str.lower, str.upper, str.title]),
     QUOTES,
     AROUND,

@@ -47,6 +47,7 @@ async def fill(tables: ServerTables) -> None:
             rejected_row(8, user_id=USER),
             rejected_row(9, user_id="", anonymous_id="phone"),
             rejected_row(10, user_id="bob", anonymous_id="phone"),
+            rejected_row(12, user_id=' "Guest"\t', anonymous_id="phone"),
         ],
         token="rejected",
     )
@@ -102,9 +103,9 @@ def check(server: StoreServer, tables: ServerTables) -> None:
         f"FROM `{of}`.rejected_events_rows FINAL ORDER BY 1",
     )
     blank = ("erased", "", "", "", "", 1)
-    assert [row[1:] for row in rejected if row[0] in (1, 2, 3, 8, 9)] == [blank] * 5
+    assert [row[1:] for row in rejected if row[0] in (1, 2, 3, 8, 9, 12)] == [blank] * 6
     assert [row[:3] for row in rejected if row[0] == 10] == [(10, "schema_violation", "bob")]
-    assert len(rejected) == 6
+    assert len(rejected) == 7
     links = f"SELECT DISTINCT anonymous_id, user_id FROM `{of}`.identity_links_rows"
     by_user = f"SELECT DISTINCT anonymous_id, user_id FROM `{of}`.identity_links_by_user_rows"
     assert rows(server, links) == rows(server, by_user) == [("shared", "bob")]
@@ -128,7 +129,7 @@ async def test_a_person_is_erased(module_server: StoreServer, tables: ServerTabl
     )
     receipt = erase(module_server, tables)
     check(module_server, tables)
-    assert (receipt.devices, receipt.events, receipt.rejected) == (1, 3, 2)
+    assert (receipt.devices, receipt.events, receipt.rejected) == (1, 3, 3)
     assert (receipt.links, receipt.unlinks) == (2, 1)
     assert await tables.store.erased_ids() == {
         WORKSPACE: {digest_of_user(WORKSPACE, USER), digest_of_device(WORKSPACE, "phone")}

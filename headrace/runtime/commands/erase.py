@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import App, Parameter
@@ -13,10 +13,14 @@ from cyclopts import App, Parameter
 from headrace.runtime import reach
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.commands.output import JsonOption, print_json, printable, say
+from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.logging import quiet_drivers
 from headrace.runtime.options import HomeOption
 from headrace.runtime.settings import Settings
 from headrace.schemas.errors import HeadraceError, Unavailable
+
+if TYPE_CHECKING:
+    from headrace.store.connection import Connection
 
 _MORE = """
 A person is a user id with the devices (anonymous ids) that count as theirs. Erased are their
@@ -27,6 +31,9 @@ id and its place in the log, so that `headrace ledger` still adds up, and nothin
 The ids are kept, hashed: whoever sends or imports events of them again has them rejected as
 `erased`. There is no way back. Run it again if it was interrupted.
 """
+
+_DELETE_SECONDS = 3_600
+"""Deleting rewrites what the rows lay in: of a large table, for a while."""
 
 erase = App(name="erase", help_epilogue=_MORE)
 
@@ -41,8 +48,7 @@ def run(
     home: HomeOption = None,
 ) -> None:
     """Erase a person, print what was erased, and until when the log still holds them."""
-    from headrace.store.connection import Connection  # it brings clickhouse-connect along
-    from headrace.store.erasing import Erasure
+    from headrace.store.erasing import Erasure  # it brings clickhouse-connect along
 
     settings = reach.settings_for(home)
     with reach.open_control(settings) as control:
@@ -51,7 +57,7 @@ def run(
     login = reach.processor_login(settings)
     quiet_drivers()
     try:
-        with closing(Connection(login.url, login.user, login.password)) as connection:
+        with closing(_connection(login)) as connection:
             receipt = Erasure(
                 connection,
                 login.database,
@@ -69,6 +75,12 @@ def run(
     for name, count in msgspec.structs.asdict(receipt).items():
         say(f"  {count:>10,} {name}")
     say(f"The log: {held}. Backups and exports that were made before hold what they held.")
+
+
+def _connection(login: StoreLogin) -> Connection:
+    from headrace.store.connection import Connection  # it brings clickhouse-connect along
+
+    return Connection(login.url, login.user, login.password, answer_seconds=_DELETE_SECONDS)
 
 
 def _confirm(user: str, workspace: str, *, is_sure: bool) -> None:
