@@ -21,6 +21,7 @@ from headrace.processor.parts import Parts
 from headrace.processor.patience import Backoff, Patience, Waits
 from headrace.processor.ranges import Flush
 from headrace.processor.refresher import Refresher
+from headrace.processor.retention import delete_old_rows
 from headrace.processor.tracing import RangeTracer
 from headrace.processor.worker import Worker, pure_steps
 from headrace.runtime.clock import Clock
@@ -80,7 +81,10 @@ class Processor:
         process has all there is to do. Every worker has ended by then, and nothing is lost.
         """
         self._refresher.start()
-        following = asyncio.create_task(self._erased.follow())
+        beside = [
+            asyncio.create_task(self._erased.follow()),
+            asyncio.create_task(delete_old_rows(self._store, self._clock)),
+        ]
         try:
             async for assignment in self._membership.assignments():
                 worker = asyncio.create_task(self._own(assignment))
@@ -88,7 +92,8 @@ class Processor:
                 worker.add_done_callback(self._workers.discard)
         finally:
             await self.stop()
-            following.cancel()
+            for task in beside:
+                task.cancel()
             await self._refresher.stop()
             self._steps_thread.shutdown(wait=False)
             if self._failure is not None:

@@ -20,7 +20,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from headrace.schemas.erased import ErasedIds
 from headrace.schemas.event_ids import REQUEST_CHARACTERS
-from headrace.store import outcomes
+from headrace.store import outcomes, retention
 from headrace.store.columns import (
     columns_of,
     duplicate_columns,
@@ -160,6 +160,9 @@ class ClickHouseStore:
             f"FROM {self._table('erased_ids_rows')} GROUP BY workspace_id"
         )
         return {str(workspace): frozenset(digests) for workspace, digests in rows}
+
+    async def delete_old(self, now: datetime) -> int:
+        return await self._in_thread(retention.delete_old, self._connection, self._database, now)
 
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         stored = await self._rows(outcomes.stored_sql(self._database, since, until))

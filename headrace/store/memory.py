@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -74,6 +74,7 @@ class MemoryStore:
         self.links: list[LinkRow] = []
         self.excluded: set[Pair] = set()
         self.erased: dict[str, set[str]] = {}
+        self.kept_days: dict[str, int] = {}
         self._requests: dict[tuple[str, int, str, str], MarkedRequest] = {}
         self._users: dict[tuple[str, str], str] = {}
         self.links_per_user = links_per_user
@@ -191,6 +192,23 @@ class MemoryStore:
         if self.is_down:
             raise Unavailable("the store is down")
         return dict(self.erased)
+
+    async def delete_old(self, now: datetime) -> int:
+        if self.is_down:
+            raise Unavailable("the store is down")
+
+        def is_old(workspace_id: str, received_at: datetime | None) -> bool:
+            days = self.kept_days.get(workspace_id)
+            if days is None or received_at is None:
+                return False
+            return received_at < now - timedelta(days=days)
+
+        before = len(self.events) + len(self.rejected)
+        self.events = [row for row in self.events if not is_old(row.workspace_id, row.received_at)]
+        self.rejected = [
+            row for row in self.rejected if not is_old(row.workspace_id, row.received_at)
+        ]
+        return before - len(self.events) - len(self.rejected)
 
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         with _Call(self, "count_outcomes"):

@@ -214,6 +214,10 @@ class Store(Protocol):
         """Of people who were erased, by workspace."""
         ...
 
+    async def delete_old(self, now: datetime) -> int:
+        """Delete rows past their workspace's retention; how many there were."""
+        ...
+
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         """Of all logs' records received in `[since, until)`. A row written twice may count so."""
         ...

@@ -405,3 +405,13 @@ CREATE TABLE IF NOT EXISTS `headrace`.erased_ids_rows ON CLUSTER `events`
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
 ORDER BY (workspace_id, digest)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS `headrace`.retention_rows ON CLUSTER `events`
+(
+    workspace_id LowCardinality(String),
+    days UInt16,
+    changed_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', changed_at)
+ORDER BY workspace_id
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;

@@ -240,3 +240,19 @@ def write_schema(folder: Path, kinds: str | list[str]) -> None:
         "examples": [{"price": 1}],
     }
     (folder / "sale.json").write_text(json.dumps(schema))
+
+
+def test_retention_is_said_and_changed(shared_node: Node) -> None:
+    """For ever at first; nonsense changes nothing."""
+    workspace, _ = shared_node.workspace("kept")
+
+    def said(*days: str) -> str:
+        answer = shared_node.run("workspaces", "retention", workspace.name, *days)
+        return answer.stdout + answer.stderr
+
+    assert "for ever" in said()
+    assert "for 90 days" in said("90")
+    for nonsense in ("0", "-1", "soon", "1.5", "999999999"):
+        assert "no number of days" in said(nonsense), nonsense
+    assert "for 90 days" in said()
+    assert "for ever" in said("forever")

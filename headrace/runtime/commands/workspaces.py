@@ -1,7 +1,8 @@
-"""`headrace workspaces create|list|limit`."""
+"""`headrace workspaces create|list|limit|retention`."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -9,7 +10,7 @@ from cyclopts import App, Parameter
 from headrace.runtime import reach
 from headrace.runtime.commands.output import JsonOption, print_json, print_table, say
 from headrace.runtime.options import HomeOption
-from headrace.schemas.errors import HeadraceError
+from headrace.schemas.errors import HeadraceError, Unavailable
 from headrace.workspaces.port import Workspace
 
 NODE_DEFAULT = "default"
@@ -81,6 +82,48 @@ def limit(
         )
     per_minute = changed.requests_per_minute or "the node's default of"
     say(f"{changed.name}: {per_minute} requests a minute, {_mode(changed)}.")
+
+
+@app.command
+def retention(
+    name: str,
+    days: Annotated[
+        str | None, Parameter(help="Days, or `forever`; without it, say what it is.")
+    ] = None,
+    /,
+    *,
+    home: HomeOption = None,
+) -> None:
+    """For how long a workspace's rows are kept, counted from when events were received.
+
+    Older ones are deleted once an hour, links excepted. From then on give `headrace ledger` a
+    `--since` that is within the shortest retention: it misses what lies before.
+    """
+    from headrace.runtime.logging import quiet_drivers  # they bring clickhouse-connect along
+    from headrace.store.connection import Connection
+    from headrace.store.retention import keep_for, kept_days
+
+    settings = reach.settings_for(home)
+    with reach.open_control(settings) as control:
+        workspace = control.find_workspace(name)
+    login = reach.processor_login(settings)
+    quiet_drivers()
+    try:
+        with closing(Connection(login.url, login.user, login.password)) as connection:
+            if days is not None:
+                keep_for(connection, login.database, workspace.id, _days(days))
+            kept = kept_days(connection, login.database).get(workspace.id)
+    except Unavailable as error:
+        raise reach.store_out_of_reach(login.url, error) from error
+    say(f"{workspace.name}: rows are kept {'for ever' if kept is None else f'for {kept:,} days'}.")
+
+
+def _days(text: str) -> int:
+    if text == "forever":
+        return 0
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
+        raise HeadraceError(f"{text!r} is no number of days: give 1 or more, or `forever`")
+    return int(text)
 
 
 def _number(text: str) -> int | None:
