@@ -22,8 +22,8 @@ _HASH_BYTES: Final = 16
 _HEAD: Final = struct.Struct("<BII")
 """The method, and the lengths with this head and after decompression."""
 _WRITTEN_BYTES: Final = 1024 * 1024
-_MOST_BYTES: Final = 64 * 1024 * 1024
-"""Of one block, compressed or not; clients write a mebibyte."""
+_MOST_BYTES: Final = 4 * 1024 * 1024
+"""Of one block, compressed or not; clients write a mebibyte at most."""
 
 
 class _Method(IntEnum):
