@@ -88,8 +88,8 @@ def extract(backup: BinaryIO, folder: Path, progress: Progress) -> Manifest:
                 target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 found[name] = _copy(source, target, progress)
     except (tarfile.TarError, EOFError) as error:
-        raise BrokenBackup(f"this is no backup, or one that was damaged: {error}") from error
-    raise BrokenBackup("the backup ends too early: it was not finished, or cut short since")
+        raise BrokenBackup(f"this is no backup, or not a whole one: {error}") from error
+    raise BrokenBackup("this is not a whole backup: it was not finished, or cut short since")
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes], int]]:
