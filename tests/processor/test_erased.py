@@ -71,7 +71,7 @@ async def test_the_list_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     await asyncio.sleep(0.05)
     trial.store.erased = {"ws": {digest_of_user("ws", "ann")}}
     trial.store.is_down = False
-    await asyncio.sleep(0.1)
+    await until(lambda: bool(processor._erased._ids))
     await trial.append(trial.make_event(user_id="ann"))
     await until(trial.is_settled)
     await finish(run, processor)
