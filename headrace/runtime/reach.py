@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
@@ -22,8 +22,11 @@ from headrace.runtime.node_state import collector_url, read_node_state
 from headrace.runtime.sending.delivery import Target
 from headrace.runtime.setting_text import ClickHouseUrl
 from headrace.runtime.settings import Settings, read_settings
-from headrace.schemas.errors import HeadraceError
+from headrace.schemas.errors import HeadraceError, Unavailable
 from headrace.workspaces.database import ControlData
+
+if TYPE_CHECKING:
+    from headrace.store.connection import Connection
 
 UrlOption = Annotated[
     str | None, Parameter(name="--url", help="The collector.  [HOME's node, if not given]")
@@ -80,6 +83,25 @@ def processor_login(settings: Settings) -> StoreLogin:
     if settings.clickhouse is not None:
         return login_of(settings.clickhouse)
     return _where_it_runs(settings, read_processor_login(Home(settings.home)))
+
+
+@contextmanager
+def writing_to_store(
+    settings: Settings, *, answer_seconds: float = 60
+) -> Iterator[tuple[Connection, str]]:
+    """A connection of who may write, and the database. Raises `NoNode` if the store is away."""
+    # Not at the top: they bring clickhouse-connect along.
+    from headrace.runtime.logging import quiet_drivers
+    from headrace.store.connection import Connection
+
+    login = processor_login(settings)
+    quiet_drivers()
+    connection = Connection(login.url, login.user, login.password, answer_seconds=answer_seconds)
+    try:
+        with closing(connection):
+            yield connection, login.database
+    except Unavailable as error:
+        raise store_out_of_reach(login.url, error) from error
 
 
 def login_of(server: ClickHouseUrl) -> StoreLogin:

@@ -19,13 +19,13 @@ devices is that user's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final
 
 import msgspec
 
 from headrace.schemas.erased import digest_of_device, digest_of_user
-from headrace.schemas.errors import HeadraceError, Unavailable
+from headrace.schemas.errors import HeadraceError
 from headrace.schemas.nobody import NOBODY, is_nobody
 from headrace.store.connection import Connection, Settings
 from headrace.store.text import quote, quote_name
@@ -33,7 +33,9 @@ from headrace.store.text import quote, quote_name
 QUIET_SECONDS: Final = 3.0
 """Nothing more has come for so long: longer than processors take to hear of it, and to write."""
 _MOST_ROUNDS: Final = 100
-_AT_ONCE: Final[Settings] = {"mutations_sync": 2, "lightweight_deletes_sync": 2}
+_AT_ONCE: Final[Settings] = {"mutations_sync": 2}
+_Tables = Mapping[str, Set[str]]
+"""Name → columns."""
 _NO_USER: Final = (
     "lower(replaceRegexpAll(user_id, '^[\\\\s\"\\']+|[\\\\s\"\\']+$', '')) IN "
     f"({', '.join(map(quote, sorted(NOBODY)))})"
@@ -72,29 +74,30 @@ class Erasure:
         self._on_cluster = f" ON CLUSTER {quote_name(cluster)}" if cluster else ""
         self._workspace_id = workspace_id
         self._user_id = user_id
+        self._of_user = f"workspace_id = {quote(workspace_id)} AND user_id = {quote(user_id)}"
         self.receipt = Receipt()
 
     def run(self, pause: Callable[[float], None] = time.sleep) -> Receipt:
         """All of it. Raises the errors of the store's port; then it is to be run again."""
-        devices = self._devices()
+        tables, devices = self._find_tables(), self._devices()
         self.receipt.devices = len(devices)
         self._suppress(devices)
         quiet_since = time.monotonic()
         for _ in range(_MOST_ROUNDS):
-            if self._erase_rows(devices):
+            if self._erase_rows(tables, devices):
                 quiet_since = time.monotonic()
             if time.monotonic() - quiet_since >= QUIET_SECONDS:
                 break
             pause(QUIET_SECONDS / 4)
         else:
-            raise Unavailable("events of the person keep coming: does an old processor still run?")
-        self._erase_links()
+            raise HeadraceError("events of the person keep coming: does an old processor run?")
+        self._erase_links(tables)
         return self.receipt
 
     def _devices(self) -> Sequence[str]:
-        of_user = f"workspace_id = {quote(self._workspace_id)} AND user_id = {quote(self._user_id)}"
+        links = f"{self._database}.identity_links"
         rows = self._connection.rows(
-            f"SELECT DISTINCT anonymous_id FROM {self._database}.identity_links WHERE {of_user}"
+            f"SELECT DISTINCT anonymous_id FROM {links} WHERE {self._of_user}"
         )
         return sorted(str(row[0]) for row in rows)
 
@@ -108,11 +111,13 @@ class Erasure:
             f"SELECT * FROM VALUES('w String, d String', {rows})"
         )
 
-    def _erase_rows(self, devices: Sequence[str]) -> int:
+    def _erase_rows(self, tables: _Tables, devices: Sequence[str]) -> int:
         """Returns how many rows there were."""
         found = 0
-        for table in self._tables("properties_raw"):
-            no_user = "NOT user_known" if self._has(table, "user_known") else _NO_USER
+        for table, columns in tables.items():
+            if "properties_raw" not in columns:
+                continue
+            no_user = "NOT user_known" if "user_known" in columns else _NO_USER
             of_person = self._of_person(devices, no_user)
             count = self._count(table, of_person)
             if not count:
@@ -126,19 +131,18 @@ class Erasure:
             self._delete(table, of_person)
         return found
 
-    def _erase_links(self) -> None:
-        of_user = f"workspace_id = {quote(self._workspace_id)} AND user_id = {quote(self._user_id)}"
-        for table in self._tables("anonymous_id"):
-            if self._has(table, "properties_raw"):
+    def _erase_links(self, tables: _Tables) -> None:
+        for table, columns in tables.items():
+            if "properties_raw" in columns:
                 continue
-            count = self._count(table, of_user)
+            count = self._count(table, self._of_user)
             if not count:
                 continue
             if table.endswith(".identity_exclusions_rows"):
                 self.receipt.unlinks += count
             elif table.endswith(".identity_links_rows"):
                 self.receipt.links += count
-            self._delete(table, of_user)
+            self._delete(table, self._of_user)
         for name in ("all", "recent"):
             self._connection.run(
                 f"SYSTEM RELOAD DICTIONARY{self._on_cluster} {self._database}.identity_links_{name}"
@@ -156,7 +160,6 @@ class Erasure:
         self._connection.run(
             f"INSERT INTO {self._database}.rejected_events_rows ({_COLUMNS}, code, reason) "
             f"SELECT {_COLUMNS}, 'erased', 'the person was erased' FROM {table} WHERE {of_person}",
-            settings={"async_insert": 0},
         )
 
     def _delete(self, table: str, of_person: str) -> None:
@@ -165,16 +168,13 @@ class Erasure:
     def _count(self, table: str, where: str) -> int:
         return int(self._connection.rows(f"SELECT count() FROM {table} WHERE {where}")[0][0])
 
-    def _tables(self, column: str) -> list[str]:
-        """Those that store a user's id and this; also what a migration keeps beside a table."""
+    def _find_tables(self) -> _Tables:
+        """Those that store both ids; also what a migration keeps beside a table."""
         rows = self._connection.rows(
-            "SELECT t.name FROM system.tables AS t "
+            "SELECT t.name, groupArray(c.name) FROM system.tables AS t JOIN system.columns AS c "
+            "ON c.database = t.database AND c.table = t.name "
             f"WHERE t.database = {quote(self._name)} AND t.engine LIKE '%MergeTree' "
-            "AND (t.database, t.name) IN (SELECT database, table FROM system.columns "
-            f"WHERE name IN ('user_id', {quote(column)}) GROUP BY database, table "
-            "HAVING count() = 2) ORDER BY t.name"
+            "GROUP BY t.name HAVING hasAll(groupArray(c.name), ['user_id', 'anonymous_id']) "
+            "ORDER BY t.name"
         )
-        return [f"{self._database}.{row[0]}" for row in rows]
-
-    def _has(self, table: str, column: str) -> bool:
-        return table in self._tables(column)
+        return {f"{self._database}.{name}": frozenset(columns) for name, columns in rows}

@@ -35,13 +35,12 @@ class Filed(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup says of itself. `log_end` is the position after the last record in it."""
+    """What a backup says of itself."""
 
     format: int = _FORMAT
     version: str
     layout: int
     taken_at: datetime
-    log_end: int | None
     files: dict[str, Filed]
 
 

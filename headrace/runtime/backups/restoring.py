@@ -17,7 +17,7 @@ def restore_backup(backup: BinaryIO, root: Path, progress: Progress) -> Manifest
 
     It gets its name when every file is there, is what it was, and is on the disk.
     """
-    demand_new(root)
+    _demand_new(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     os.umask(0o077)
     beside = Path(mkdtemp(prefix=f".{root.name}.", dir=root.parent))
@@ -34,7 +34,7 @@ def restore_backup(backup: BinaryIO, root: Path, progress: Progress) -> Manifest
     return manifest
 
 
-def demand_new(root: Path) -> None:
+def _demand_new(root: Path) -> None:
     """Raises `HomeTrouble` if there is something in the folder."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise HomeTrouble(

@@ -32,7 +32,6 @@ from headrace.runtime.home import LAYOUT, Home, Lock, in_use, is_held
 from headrace.runtime.settings import Settings
 from headrace.runtime.version import headrace_version
 from headrace.schemas.errors import HeadraceError
-from headrace.store.connection import Connection
 from headrace.store.text import quote_name
 
 _LOCK: Final = "backup"
@@ -56,7 +55,10 @@ def take_backup(
     if lock is None:
         raise in_use(home, home.process_lock(_LOCK))
     try:
-        with TemporaryDirectory(prefix=".headrace-backup-", dir=room) as folder:
+        with (
+            held(home.log),
+            TemporaryDirectory(prefix=".headrace-backup-", dir=room) as folder,
+        ):
             return _Taking(settings, Writer(out, progress), Path(folder), now).run()
     except sqlite3.Error as error:
         raise HeadraceError(f"a file of {home.root} cannot be copied: {error}") from error
@@ -74,10 +76,6 @@ class _Taking:
 
     def run(self) -> Manifest:
         home = self._home
-        with held(home.log):
-            return self._run(home)
-
-    def _run(self, home: Home) -> Manifest:
         for path in (home.version, home.credentials, home.processor):
             if path.exists():
                 self._writer.add(path.name, path)
@@ -92,7 +90,6 @@ class _Taking:
             version=headrace_version(),
             layout=LAYOUT,
             taken_at=self._now,
-            log_end=None if log is None else _end_of(log),
             files=self._writer.files,
         )
         self._writer.finish(manifest)
@@ -139,10 +136,7 @@ class _Taking:
             shutil.rmtree(shadow / name, ignore_errors=True)
 
     def _freeze(self, name: str) -> None:
-        login = reach.processor_login(self._settings)
-        with closing(
-            Connection(login.url, login.user, login.password, database="default")
-        ) as store:
+        with reach.writing_to_store(self._settings) as (store, _):
             for database, table in store.rows(_TABLES):
                 of = f"{quote_name(str(database))}.{quote_name(str(table))}"
                 store.run(f"ALTER TABLE {of} FREEZE WITH NAME '{name}'")
@@ -195,11 +189,3 @@ def _demand_whole(log: Path, positions: Path) -> None:
             "the log forgot records while it was copied, because its disk was full or it was just "
             "about to; take the backup again"
         )
-
-
-def _end_of(log: Path) -> int:
-    with closing(sqlite3.connect(log)) as connection:
-        (last,) = connection.execute(
-            "SELECT max(seq) FROM sqlite_sequence WHERE name = 'chunks'"
-        ).fetchone()
-    return (last or 0) + 1

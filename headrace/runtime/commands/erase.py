@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
@@ -13,14 +12,9 @@ from cyclopts import App, Parameter
 from headrace.runtime import reach
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.commands.output import JsonOption, print_json, printable, say
-from headrace.runtime.credentials import StoreLogin
-from headrace.runtime.logging import quiet_drivers
 from headrace.runtime.options import HomeOption
 from headrace.runtime.settings import Settings
-from headrace.schemas.errors import HeadraceError, Unavailable
-
-if TYPE_CHECKING:
-    from headrace.store.connection import Connection
+from headrace.schemas.errors import HeadraceError
 
 _MORE = """
 A person is a user id with the devices (anonymous ids) that count as theirs. Erased are their
@@ -54,19 +48,9 @@ def run(
     with reach.open_control(settings) as control:
         workspace_id = control.find_workspace(workspace).id
     _confirm(user, workspace, is_sure=yes)
-    login = reach.processor_login(settings)
-    quiet_drivers()
-    try:
-        with closing(_connection(login)) as connection:
-            receipt = Erasure(
-                connection,
-                login.database,
-                workspace_id,
-                user,
-                cluster=settings.clickhouse_cluster,
-            ).run()
-    except Unavailable as error:
-        raise reach.store_out_of_reach(login.url, error) from error
+    cluster = settings.clickhouse_cluster
+    with reach.writing_to_store(settings, answer_seconds=_DELETE_SECONDS) as (connection, database):
+        receipt = Erasure(connection, database, workspace_id, user, cluster=cluster).run()
     held = _held_until(settings)
     if json:
         print_json({"workspace_id": workspace_id, **msgspec.to_builtins(receipt), "log": held})
@@ -75,12 +59,6 @@ def run(
     for name, count in msgspec.structs.asdict(receipt).items():
         say(f"  {count:>10,} {name}")
     say(f"The log: {held}. Backups and exports that were made before hold what they held.")
-
-
-def _connection(login: StoreLogin) -> Connection:
-    from headrace.store.connection import Connection  # it brings clickhouse-connect along
-
-    return Connection(login.url, login.user, login.password, answer_seconds=_DELETE_SECONDS)
 
 
 def _confirm(user: str, workspace: str, *, is_sure: bool) -> None:

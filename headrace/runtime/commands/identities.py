@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,6 @@ from headrace.runtime.commands.output import JsonOption, print_json, print_table
 from headrace.runtime.options import HomeOption
 from headrace.runtime.settings import Settings
 from headrace.runtime.store_reader import StoreReader
-from headrace.schemas.errors import Unavailable
 
 app = App(name="identities", help="Who is whom: show, unlink, link.")
 
@@ -93,26 +91,19 @@ def _decide(
     home: Path | None, workspace: str, anonymous_id: str, user_id: str, *, excluded: bool
 ) -> None:
     # Not at the top: they bring clickhouse-connect along.
-    from headrace.runtime.logging import quiet_drivers
-    from headrace.store.connection import Connection
     from headrace.store.identities import link_again
     from headrace.store.identities import unlink as exclude
 
     settings, workspace_id = _settings(home, workspace)
-    login = reach.processor_login(settings)
     decide = exclude if excluded else link_again
-    quiet_drivers()
-    try:
-        with closing(Connection(login.url, login.user, login.password)) as connection:
-            decide(
-                connection,
-                workspace_id=workspace_id,
-                anonymous_id=anonymous_id,
-                user_id=user_id,
-                database=login.database,
-            )
-    except Unavailable as error:
-        raise reach.store_out_of_reach(login.url) from error
+    with reach.writing_to_store(settings) as (connection, database):
+        decide(
+            connection,
+            workspace_id=workspace_id,
+            anonymous_id=anonymous_id,
+            user_id=user_id,
+            database=database,
+        )
 
 
 def _settings(home: Path | None, workspace: str) -> tuple[Settings, str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from headrace.runtime import reach
-from headrace.runtime.backups.restoring import demand_new, restore_backup
+from headrace.runtime.backups.restoring import restore_backup
 from headrace.runtime.commands.output import mebibytes, say, watched
 from headrace.runtime.options import HomeOption
 from headrace.schemas.errors import HeadraceError
@@ -33,7 +33,6 @@ def run(
 ) -> None:
     """Make a HOME of a backup."""
     settings = reach.settings_for(home)
-    demand_new(settings.home)
     try:
         with file.open("rb") as backup, watched("restored") as progress:
             manifest = restore_backup(backup, settings.home, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -10,7 +9,7 @@ from cyclopts import App, Parameter
 from headrace.runtime import reach
 from headrace.runtime.commands.output import JsonOption, print_json, print_table, say
 from headrace.runtime.options import HomeOption
-from headrace.schemas.errors import HeadraceError, Unavailable
+from headrace.schemas.errors import HeadraceError
 from headrace.workspaces.port import Workspace
 
 NODE_DEFAULT = "default"
@@ -99,22 +98,15 @@ def retention(
     Older ones are deleted once an hour, links excepted. From then on give `headrace ledger` a
     `--since` that is within the shortest retention: it misses what lies before.
     """
-    from headrace.runtime.logging import quiet_drivers  # they bring clickhouse-connect along
-    from headrace.store.connection import Connection
-    from headrace.store.retention import keep_for, kept_days
+    from headrace.store.retention import keep_for, kept_days  # it brings clickhouse-connect along
 
     settings = reach.settings_for(home)
     with reach.open_control(settings) as control:
         workspace = control.find_workspace(name)
-    login = reach.processor_login(settings)
-    quiet_drivers()
-    try:
-        with closing(Connection(login.url, login.user, login.password)) as connection:
-            if days is not None:
-                keep_for(connection, login.database, workspace.id, _days(days))
-            kept = kept_days(connection, login.database).get(workspace.id)
-    except Unavailable as error:
-        raise reach.store_out_of_reach(login.url, error) from error
+    with reach.writing_to_store(settings) as (connection, database):
+        if days is not None:
+            keep_for(connection, database, workspace.id, _days(days))
+        kept = kept_days(connection, database).get(workspace.id)
     say(f"{workspace.name}: rows are kept {'for ever' if kept is None else f'for {kept:,} days'}.")
 
 
