@@ -155,7 +155,7 @@ class EventsEndpoint(Endpoint):
         marked = first.marked or sent.may_be_forgotten()
         event_ids = ids.at(sent.decoded.indexes)
         batch = sent.into_batch(event_ids, marked=marked)
-        kept = Kept(first.asked.digest, len(event_ids), rejections)
+        kept = Kept(first.asked.digest, len(event_ids), rejections, sent.workspace_id)
         IDEMPOTENCY_DECISIONS.labels("marked" if marked else "first").inc()
         appending = self.shared.gate.append(entry, batch, kept, sent.now)
         del batch  # see `LocalKeys.append`

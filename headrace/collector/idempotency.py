@@ -50,6 +50,8 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     digest: bytes
     accepted: int
     rejections: Sequence[Rejection] = ()
+    workspace_id: str = ""
+    """By which it is found when a person is erased: their values may be in what was rejected."""
 
     def indexes(self) -> list[int]:
         """Where the accepted events were in the request."""
@@ -142,6 +144,8 @@ class LocalKeys:
         if record is None:
             young = now - since < KEPT_FOR
             return First(asked, marked=young or self._is_uncertain(asked.key, now))
+        if not record.value:  # A person was erased, and what was kept here with them.
+            return First(asked, marked=True)
         kept = msgspec.msgpack.decode(record.value, type=Kept)
         return Replay(kept) if kept.digest == asked.digest else Mismatch()
 

@@ -45,7 +45,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
-    """A small value kept under a key until it expires, committed with a batch."""
+    """A small value kept under a key until it expires, committed with a batch.
+
+    The value may have been emptied meanwhile (`b""`): then the key was used, and that is all.
+    """
 
     key: bytes
     value: bytes

@@ -120,6 +120,19 @@ async def test_a_key_is_forgotten_after_24_hours(old: Trial) -> None:
     assert marks(old) == [None, MARK_RETRY]
 
 
+async def test_an_emptied_answer_is_made_again(old: Trial) -> None:
+    """What a person's erasure empties: the retry gets the same answer, and is marked."""
+    first = await old.send(MIXED, **KEY)
+    (record,) = old.log.keys.values()
+    assert b"ws" in record.value
+    old.log.keys[record.key] = KeyRecord(record.key, b"", record.expires_at)
+    again = await old.send(MIXED, **KEY)
+    assert again.json() == first.json()
+    assert "idempotent-replayed" not in again.headers
+    assert marks(old) == [None] * 3 + [MARK_RETRY] * 3
+    assert "idempotent-replayed" in (await old.send(MIXED, **KEY)).headers
+
+
 async def test_a_young_log_cannot_prove_a_first(trial: Trial) -> None:
     """What happened before it began is not known, so the records are marked."""
     await trial.send(GOOD, ONE, **KEY)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
 
+from headrace.eventlog.sqlite.layout import open_reader
 from tests.scenarios.node import Node, post, until
 
 pytestmark = pytest.mark.node
@@ -19,6 +21,25 @@ def send(node: Node, *events: dict[str, Any]) -> None:
     answer = post(node.url + "/v1/batch/events", node.credentials.api_key, body)
     assert answer.status_code == 200, answer.text
     node.until_settled()
+
+
+def send_keyed(node: Node) -> Any:
+    """A retry is answered alike; the refusal quotes the person."""
+    body = {"events": [{"event": "of ann-7f3a", "timestamp": "of ann-7f3a", "user_id": "ann-7f3a"}]}
+    answer = post(
+        node.url + "/v1/batch/events",
+        node.credentials.api_key,
+        body,
+        **{"Idempotency-Key": "one"},
+    )
+    assert answer.json()["errors"]
+    return answer.json()
+
+
+def values_kept(node: Node) -> list[bytes]:
+    """What is kept under idempotency keys."""
+    with contextlib.closing(open_reader(node.home.log)) as connection:
+        return [value for (value,) in connection.execute("SELECT value FROM keys")]
 
 
 def everywhere(node: Node, text: str) -> list[str]:
@@ -51,6 +72,8 @@ def test_an_erased_person_stays_erased(node: Node) -> None:
         "the link counts",
     )
     assert "events_rows" in everywhere(node, "ann-7f3a")
+    kept = send_keyed(node)
+    assert [b"of ann-7f3a" in value for value in values_kept(node)] == [True]
     asked = node.run("erase", "--workspace", "default", "--user", "ann-7f3a")
     assert (asked.returncode, "--yes" in asked.stderr) == (1, True)
     done = node.run("erase", "--workspace", "default", "--user", "ann-7f3a", "--yes", "--json")
@@ -59,6 +82,9 @@ def test_an_erased_person_stays_erased(node: Node) -> None:
     assert receipt["events"] + receipt["rejected"] == 3
     assert (receipt["devices"], receipt["links"]) == (1, 1)
     assert everywhere(node, "ann-7f3a") == []
+    assert receipt["idempotency_records"] == 1
+    assert values_kept(node) == [b""]
+    assert send_keyed(node) == kept
 
     send(
         node,

@@ -1,4 +1,4 @@
-"""What runs inside Redis: three scripts, each one round trip.
+"""What runs inside Redis: scripts, each one round trip.
 
 Owns the keys' layout and every decision that must be atomic among collectors. Time is Redis' own
 (`TIME`), so that a collector whose clock jumps does no harm. What a collector sends carries the
@@ -203,6 +203,20 @@ end
 return {now_ms, renewed and 1 or 0}
 """
 
+_FORGET: Final = """
+-- KEYS: keys. ARGV: what an answer must hold to be forgotten.
+-- Returns how many were: the next request with such a key goes on, marked.
+local forgotten = 0
+for _, key in ipairs(KEYS) do
+  local known = redis.call('GET', key)
+  if known and string.sub(known, 1, 1) == 'D' and string.find(known, ARGV[1], 1, true) then
+    redis.call('SET', key, 'U', 'KEEPTTL')
+    forgotten = forgotten + 1
+  end
+end
+return forgotten
+"""
+
 
 class Script:
     """A script and the name it is called by once the server knows it."""
@@ -217,4 +231,5 @@ class Script:
 ENTER: Final = Script(_CONSTANTS, _NOW, _RENEW, _ENTER)
 SETTLE: Final = Script(_CONSTANTS, _SETTLE)
 CONFIRM: Final = Script(_CONSTANTS, _NOW, _RENEW, _CONFIRM)
+FORGET: Final = Script(_FORGET)
 SCRIPTS: Final = (ENTER, SETTLE, CONFIRM)

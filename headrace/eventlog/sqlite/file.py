@@ -27,6 +27,7 @@ _STEP_SECONDS: Final = 0.005
 _STEP_ROUNDS: Final = 32
 _DELETE_ROWS: Final = 16
 _DELETE_KEYS: Final = 256
+_SCAN_KEYS: Final = 256
 _VACUUM_PAGES: Final = 512
 
 
@@ -107,6 +108,25 @@ class LogFile:
             _DELETE_KEYS,
         )
 
+    def empty_values(self, holding: bytes, after: bytes) -> bytes | None:
+        """A few ms of emptying the values that hold some bytes, of the keys after one.
+
+        Returns the last key looked at, None if that was the last there is.
+        """
+        deadline = time.monotonic() + _STEP_SECONDS
+        last: bytes | None = after
+        self._connection.execute("BEGIN IMMEDIATE")
+        while last is not None and time.monotonic() < deadline:
+            after, last = last, self._key_after(last, _SCAN_KEYS)
+            emptied = self._connection.execute(
+                "UPDATE keys SET value = x'' "
+                "WHERE key > ? AND (? IS NULL OR key <= ?) AND instr(value, ?) > 0",
+                (after, last, last, holding),
+            ).rowcount
+            self._note_written(emptied * self._page_bytes)
+        self._connection.execute("COMMIT")
+        return last
+
     def give_pages_back(self, *, keep_bytes: int | None = None) -> bool:
         """Shorten the file by some of its free pages if it has many; True if more remain.
 
@@ -186,6 +206,12 @@ class LogFile:
             self._note_written(deleted * self._page_bytes)
         self._connection.execute("COMMIT")
         return deleted == limit
+
+    def _key_after(self, key: bytes, count: int) -> bytes | None:
+        row = self._connection.execute(
+            "SELECT key FROM keys WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?", (key, count - 1)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
 
     def _note_written(self, content_bytes: int) -> None:
         # SQLite does not say how long the WAL is in use; content and a few pages come near.

@@ -19,6 +19,7 @@ import structlog
 from headrace.eventlog.sqlite.chunk import join_small
 from headrace.eventlog.sqlite.errors import RETRY_SECONDS, primary_code, translate
 from headrace.eventlog.sqlite.file import CHECKPOINT_BYTES, LogFile
+from headrace.eventlog.sqlite.forgetting import Forgetter
 from headrace.eventlog.sqlite.hold import is_held
 from headrace.eventlog.sqlite.inbox import GROUP_BYTES, Inbox, Pending
 from headrace.eventlog.sqlite.layout import Meta, WrongLayout
@@ -47,6 +48,7 @@ class Writer:
         self._positions = positions
         self._clock = clock
         self._reserve = reserve
+        self._forgetter = Forgetter(path)
         self._file: LogFile | None = None
         self._is_suspect = False
         self._is_reported = False
@@ -131,6 +133,7 @@ class Writer:
             return True
         if is_due:
             more = self._delete(file) or file.give_pages_back()
+            more = self._forgetter.work(file) or more
         file.checkpoint_if_due()
         self._note_used(file)
         return more

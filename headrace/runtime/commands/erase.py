@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
 
+from headrace.eventlog.sqlite.forgetting import Request
 from headrace.runtime import reach
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.commands.output import JsonOption, print_json, printable, say
+from headrace.runtime.home import Home
 from headrace.runtime.options import HomeOption
 from headrace.runtime.settings import Settings
 from headrace.schemas.errors import HeadraceError
 
 _MORE = """
 A person is a user id with the devices (anonymous ids) that count as theirs. Erased are their
-events, rejected events, links and unlinks. What another user did on one of these devices stays: it
-is that user's. In the place of each event a rejected one stays behind, with the code `erased`, its
-id and its place in the log, so that `headrace ledger` still adds up, and nothing else.
+events, rejected events, links and unlinks, and what is kept under the idempotency keys of the
+workspace (a retry is then taken again, and adds nothing). What another user did on one of these
+devices stays: it is that user's. In the place of each event a rejected one stays behind, with the
+code `erased`, its id and its place in the log, so that `headrace ledger` still adds up, and nothing
+else.
 
 The ids are kept, hashed: whoever sends or imports events of them again has them rejected as
 `erased`. There is no way back. Run it again if it was interrupted.
 """
 
+_FORGET_SECONDS = 30
 _DELETE_SECONDS = 3_600
 """Deleting rewrites what the rows lay in: of a large table, for a while."""
 
@@ -51,14 +59,38 @@ def run(
     cluster = settings.clickhouse_cluster
     with reach.writing_to_store(settings, answer_seconds=_DELETE_SECONDS) as (connection, database):
         receipt = Erasure(connection, database, workspace_id, user, cluster=cluster).run()
+    answers, pending = _forget_answers(settings, workspace_id.encode())
+    counts = {**msgspec.structs.asdict(receipt), "idempotency_records": answers}
     held = _held_until(settings)
     if json:
-        print_json({"workspace_id": workspace_id, **msgspec.to_builtins(receipt), "log": held})
+        print_json({"workspace_id": workspace_id, **counts, "pending": pending, "log": held})
         return
     say(f"Erased {printable(user)!r} of workspace {workspace}:")
-    for name, count in msgspec.structs.asdict(receipt).items():
+    for name, count in counts.items():
         say(f"  {count:>10,} {name}")
+    for sentence in pending:
+        say(sentence)
     say(f"The log: {held}. Backups and exports that were made before hold what they held.")
+
+
+def _forget_answers(settings: Settings, workspace_id: bytes) -> tuple[int, Sequence[str]]:
+    """Answers kept for retries hold values of what they refused. How many, and what is pending."""
+    if settings.redis:
+        from headrace.collector.redis.forgetting import forget_answers  # it brings the driver along
+
+        return asyncio.run(forget_answers(settings.redis, workspace_id)), ()
+    log = Home(settings.home).log
+    if not (settings.has_local_log and log.exists()):
+        return 0, ()
+    request = Request(log, workspace_id)
+    deadline = time.monotonic() + _FORGET_SECONDS
+    while not request.is_done():
+        if time.monotonic() >= deadline:
+            return request.count, (
+                "The collector does not run: it forgets the idempotency records when it starts.",
+            )
+        time.sleep(0.05)
+    return request.count, ()
 
 
 def _confirm(user: str, workspace: str, *, is_sure: bool) -> None:
