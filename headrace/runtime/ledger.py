@@ -124,7 +124,7 @@ class Ledger(msgspec.Struct, frozen=True):
 
 def settled(hour: Hour) -> int:
     """Records of one line of the ledger."""
-    return hour.stored + hour.rejected + hour.replayed + hour.deduplicated
+    return hour.stored + hour.rejected + hour.replayed + hour.deduplicated + hour.expired
 
 
 def read_ledger(

@@ -2,7 +2,8 @@
 
 Owns how that is asked with bounded memory, however many rows there are. One look at all positions
 keeps a bit for each, by windows of a million (125 kB); only windows that are not whole are then
-looked into, one at a time, by sorting their positions.
+looked into, one at a time, by sorting their positions. Of rows that are past their workspace's time
+the positions are kept (`store/retention.py`): they count as held, as *expired*.
 """
 # ruff: noqa: S608 - names are ours, values are quoted or numbers
 
@@ -15,9 +16,10 @@ from typing import Final
 import msgspec
 
 from headrace.runtime.store_reader import StoreReader
+from headrace.store.retention import MILLION
 from headrace.store.text import quote
 
-WINDOW: Final = 1_000_000
+WINDOW: Final = MILLION
 """Positions that are counted and sorted together."""
 MOST_RANGES: Final = 1_000
 """Of a window so many ranges are named."""
@@ -27,6 +29,7 @@ _TABLES: Final = (
     "rejected_events_rows FINAL",
     "deduplicated_events_rows FINAL",
 )
+_EXPIRED: Final = "expired_positions_rows"
 _TIMES: Final = ("received_at", "received_at", "deduplicated_at")
 _CONSISTENT: Final = " SETTINGS select_sequential_consistency = 1"
 
@@ -57,7 +60,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """How many rows a window's positions have, and how many positions have any."""
+    """How many rows a window's positions have or had, and how many positions have or had any."""
 
     log_id: str
     partition: int
@@ -87,7 +90,8 @@ class Hour(msgspec.Struct, frozen=True):
     """What became of the records a workspace's collectors received in an hour.
 
     `hour` is None for what was received earlier than is shown, or has no time. `replayed` were
-    rejected and are stored by now: the event counts where it is stored.
+    rejected and are stored by now: the event counts where it is stored. `expired` are past their
+    workspace's time and deleted, all in one line without an hour.
     """
 
     workspace_id: str
@@ -96,6 +100,7 @@ class Hour(msgspec.Struct, frozen=True):
     rejected: int
     replayed: int
     deduplicated: int
+    expired: int = 0
 
 
 class LedgerQueries:
@@ -106,12 +111,19 @@ class LedgerQueries:
         self._settings = _CONSISTENT if replicated else ""
 
     def bounds(self, since: datetime | None) -> list[Bounds]:
-        """Per partition, of all rows or of those received since then."""
+        """Per partition, of all rows, expired ones too, or of those received since then."""
         received = "" if since is None else f" WHERE received >= {_moment(since)}"
         rows = " UNION ALL ".join(
             f"SELECT log_id, log_partition, log_position, {time} AS received FROM {table}"
             for table, time in zip(_TABLES, _TIMES, strict=True)
         )
+        if since is None:
+            for outermost in ("bitmapMin", "bitmapMax"):
+                rows += (
+                    " UNION ALL SELECT log_id, log_partition, "
+                    f"million * {WINDOW} + {outermost}(groupBitmapMergeState(positions)), NULL "
+                    f"FROM {_EXPIRED} GROUP BY log_id, log_partition, million"
+                )
         return self._store.rows(
             "SELECT log_id, log_partition AS partition, min(log_position) AS lowest, "
             f"max(log_position) AS highest FROM ({rows}){received} "
@@ -120,22 +132,26 @@ class LedgerQueries:
         )
 
     def windows(self, spans: Sequence[Span]) -> list[Window]:
-        """Every window of the spans in which there is a row, in order."""
+        """Every window of the spans in which there is or was a row, in order."""
         if not spans:
             return []
-        rows = _union("log_id, log_partition, log_position", _any_of(spans))
+        rows = _union("workspace_id, log_id, log_partition, log_position", _any_of(spans))
         return self._store.rows(
-            "SELECT log_id, log_partition AS partition, "
-            f"intDiv(log_position, {WINDOW}) AS number, count() AS rows, "
-            f"groupBitmap(toUInt32(log_position % {WINDOW})) AS positions FROM ({rows}) "
+            "SELECT log_id, log_partition AS partition, number, "
+            "sum(held) + groupBitmapMerge(bits) - groupBitmapMergeIf(bits, is_held) AS rows, "
+            f"groupBitmapMerge(bits) AS positions FROM ({_bits(rows, spans)}) "
             "GROUP BY log_id, log_partition, number ORDER BY log_id, log_partition, number"
             f"{self._settings}",
             Window,
         )
 
     def missing(self, span: Span) -> list[Range]:
-        """Ranges of a span that no table holds; at most `MOST_RANGES`."""
+        """Ranges of a span, within one window, that no table holds; at most `MOST_RANGES`."""
         rows = _union("log_position", span.sql)
+        rows += (
+            f" UNION ALL SELECT number * {WINDOW} + arrayJoin(bitmapToArray(bits)) "
+            f"FROM ({_expired_bits(span)})"
+        )
         return self._store.rows(
             "SELECT expected AS first, log_position - 1 AS last FROM ("
             "SELECT log_position, lagInFrame(log_position + 1, 1, toUInt64({first:UInt64})) "
@@ -173,20 +189,63 @@ class LedgerQueries:
         within, since = _any_of(spans), _moment(shown_since)
         rows = (
             f"SELECT workspace_id, {_hour('received_at', since)} AS hour, 1 AS stored, "
-            f"0 AS rejected, 0 AS replayed, 0 AS deduplicated FROM events_rows WHERE {within} "
+            "0 AS rejected, 0 AS replayed, 0 AS deduplicated, 0 AS expired "
+            f"FROM events_rows WHERE {within} "
             f"UNION ALL SELECT workspace_id, {_hour('received_at', since)}, 0, "
-            f"NOT replayed, replayed, 0 FROM rejected_events WHERE {within} "
-            f"UNION ALL SELECT workspace_id, {_hour('deduplicated_at', since)}, 0, 0, 0, 1 "
-            f"FROM deduplicated_events_rows FINAL WHERE {within}"
+            f"NOT replayed, replayed, 0, 0 FROM rejected_events WHERE {within} "
+            f"UNION ALL SELECT workspace_id, {_hour('deduplicated_at', since)}, 0, 0, 0, 1, 0 "
+            f"FROM deduplicated_events_rows FINAL WHERE {within} "
+            f"UNION ALL SELECT workspace_id, NULL, 0, 0, 0, 0, expired FROM ({_expired(spans)})"
         )
         return self._store.rows(
             "SELECT workspace_id, if(isNull(hour), NULL, formatDateTime(assumeNotNull(hour), "
             "'%Y-%m-%d %H:00', 'UTC')) AS hour, sum(stored) AS stored, sum(rejected) AS rejected, "
-            f"sum(replayed) AS replayed, sum(deduplicated) AS deduplicated FROM ({rows}) "
+            "sum(replayed) AS replayed, sum(deduplicated) AS deduplicated, "
+            f"sum(expired) AS expired FROM ({rows}) "
             "GROUP BY workspace_id, hour ORDER BY hour NULLS FIRST, workspace_id"
             f"{self._settings}",
             Hour,
         )
+
+
+def _bits(rows: str, spans: Iterable[Span]) -> str:
+    """By workspace and window, a bit for each position: of rows held, and of those expired."""
+    held = (
+        f"SELECT workspace_id, log_id, log_partition, intDiv(log_position, {WINDOW}) AS number, "
+        f"true AS is_held, count() AS held, groupBitmapState(toUInt32(log_position % {WINDOW})) "
+        f"AS bits FROM ({rows}) GROUP BY workspace_id, log_id, log_partition, number"
+    )
+    return " UNION ALL ".join((held, *map(_expired_bits, spans)))
+
+
+def _expired_bits(span: Span) -> str:
+    first, last = divmod(span.first, WINDOW), divmod(max(span.first, span.end - 1), WINDOW)
+    end = last[1] + (span.end > span.first)
+    return (
+        "SELECT workspace_id, log_id, log_partition, million AS number, false AS is_held, "
+        "0 AS held, bitmapSubsetInRange(groupBitmapMergeState(positions), "
+        f"toUInt32(if(million = {first[0]}, {first[1]}, 0)), "
+        f"toUInt32(if(million = {last[0]}, {end}, {WINDOW}))) AS bits FROM {_EXPIRED} "
+        f"WHERE log_id = {quote(span.log_id)} AND log_partition = {int(span.partition)} "
+        f"AND million >= {first[0]} AND million <= {last[0]} "
+        "GROUP BY workspace_id, log_id, log_partition, million"
+    )
+
+
+def _expired(spans: Sequence[Span]) -> str:
+    """By workspace, how many have expired. One that is still there is not gone: a deletion may
+    have been broken off."""
+    columns = "workspace_id, log_id, log_partition, log_position"
+    window = f"log_id, log_partition, intDiv(log_position, {WINDOW})"
+    rows = (
+        f"SELECT {columns} FROM ({_union(columns, _any_of(spans))}) "
+        f"WHERE ({window}) IN (SELECT log_id, log_partition, million FROM {_EXPIRED})"
+    )
+    return (
+        "SELECT workspace_id, groupBitmapMerge(bits) - groupBitmapMergeIf(bits, is_held) "
+        f"AS expired FROM ({_bits(rows, spans)}) "
+        "GROUP BY workspace_id, log_id, log_partition, number HAVING expired > 0"
+    )
 
 
 def _union(columns: str, where: str) -> str:

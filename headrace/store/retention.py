@@ -2,7 +2,8 @@
 
 Owns the table `retention_rows`, in which the last word on a workspace counts, and the statements.
 What counts is when an event was received, not when it says that it happened: late events are kept
-as long as others. Links are kept, for they say who is whom in what comes.
+as long as others. Links are kept, for they say who is whom in what comes. Of what is deleted the
+place in the log stays, a bit in `expired_positions_rows`: the ledger knows where it went.
 """
 # ruff: noqa: S608 - names are ours, values are quoted
 
@@ -18,6 +19,8 @@ from headrace.store.text import moment, quote, quote_name
 
 FOR_EVER: Final = 0
 MOST_DAYS: Final = 36_500
+MILLION: Final = 1_000_000
+"""Positions whose bits are kept together."""
 _RECEIVED: Final = {
     "events_rows": "received_at",
     "rejected_events_rows": "received_at",
@@ -58,6 +61,13 @@ def delete_old(connection: Connection, database: str, now: datetime) -> int:
             old = f"workspace_id = {quote(workspace_id)} AND {received} < {before}"
             count = int(connection.rows(f"SELECT count() FROM {name} WHERE {old}")[0][0])
             if count:
+                connection.run(
+                    f"INSERT INTO {quote_name(database)}.expired_positions_rows "
+                    f"SELECT log_id, log_partition, intDiv(log_position, {MILLION}) AS million, "
+                    f"workspace_id, groupBitmapState(toUInt32(log_position % {MILLION})) "
+                    f"FROM {name} WHERE {old} "
+                    "GROUP BY log_id, log_partition, million, workspace_id"
+                )
                 connection.run(f"DELETE FROM {name} WHERE {old}", settings=_DELETE)
                 deleted += count
     return deleted

@@ -415,3 +415,15 @@ CREATE TABLE IF NOT EXISTS `headrace`.retention_rows ON CLUSTER `events`
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', changed_at)
 ORDER BY workspace_id
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS `headrace`.expired_positions_rows ON CLUSTER `events`
+(
+    log_id LowCardinality(String),
+    log_partition UInt32,
+    million UInt64 COMMENT 'Positions from so many million on',
+    workspace_id LowCardinality(String),
+    positions AggregateFunction(groupBitmap, UInt32)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (log_id, log_partition, million, workspace_id)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;

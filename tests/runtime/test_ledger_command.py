@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
@@ -20,7 +20,9 @@ from headrace.runtime.ledger import Ledger, LogEnds, joined, read_ledger
 from headrace.runtime.ledger_queries import Doubled, Hour, LedgerQueries, Range
 from headrace.runtime.reach import operator_login, settings_for
 from headrace.runtime.store_reader import StoreReader
+from headrace.store import connection as store
 from headrace.store.migrate import migrate
+from headrace.store.retention import delete_old, keep_for
 from tests.eventlog.adapters import owned
 from tests.eventlog.sqlite_files import appending, membership
 from tests.runtime.homes import make_home, point_home_at
@@ -35,6 +37,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
     with StoreServer(tmp_path_factory.mktemp("store") / "data") as server:
         migrate(server.url, PROCESSOR, PASSWORD)
         yield server
+
+
+_TABLES: Final = (
+    "events_rows",
+    "rejected_events_rows",
+    "deduplicated_events_rows",
+    "expired_positions_rows",
+    "retention_rows",
+)
+OLD = NOW - timedelta(days=40)
 
 
 class Rows:
@@ -63,9 +75,23 @@ class Rows:
 
     def clear(self) -> None:
         client = self.server.client(PROCESSOR)
-        for table in ("events_rows", "rejected_events_rows", "deduplicated_events_rows"):
+        for table in _TABLES:
             client.command(f"TRUNCATE TABLE {table}")
         client.close()
+
+    def expire(self, *, broken_off: bool = False) -> None:
+        """Delete what was received over 30 days ago, or all but delete it."""
+
+        class Connection(store.Connection):
+            def run(self, sql: str, *, settings: store.Settings | None = None) -> None:
+                if not (broken_off and sql.startswith("DELETE")):
+                    super().run(sql, settings=settings)
+
+        connection = Connection(self.server.url, PROCESSOR, PASSWORD)
+        for workspace_id in ("ws_one", "ws_two"):
+            keep_for(connection, "headrace", workspace_id, 30)
+        delete_old(connection, "headrace", NOW)
+        connection.close()
 
     def _insert(self, table: str, positions: Sequence[int], changes: dict[str, Any]) -> None:
         row = {"event": "sale", "timestamp": NOW, "received_at": NOW, "properties_raw": "{}"}
@@ -236,6 +262,63 @@ def test_since_counts_from_the_first_row_received_since(home: Path, rows: Rows) 
     assert found.is_equal
     assert found.appended == 4
     assert found.hours == [Hour("ws_one", None, 1, 0, 0, 0), Hour("ws_one", HOUR, 3, 0, 0, 0)]
+
+
+def test_what_is_past_its_time_is_not_missing(home: Path, rows: Rows) -> None:
+    """Its place is kept when it is deleted; what else is missing or doubled is named as ever."""
+    rows.store(1, 2, 5, received_at=OLD)
+    rows.store(3, received_at=OLD, workspace_id="ws_two")
+    rows.reject(4, received_at=OLD)
+    rows.store(6, 7, 9, 10)
+    rows.expire()
+    [partition] = (found := read(home, rows.ends())).partitions
+    assert partition.missing == [Range(8, 8)]
+    assert found.hours == [
+        Hour("ws_one", None, 0, 0, 0, 0, 4),
+        Hour("ws_two", None, 0, 0, 0, 0, 1),
+        Hour("ws_one", HOUR, 4, 0, 0, 0),
+    ]
+    rows.store(8, received_at=OLD)
+    rows.expire()
+    found = read(home, rows.ends())
+    assert (found.is_equal, found.settled, found.hours[0].expired) == (True, 10, 5)
+    rows.store(9)
+    assert read(home, rows.ends()).partitions[0].doubled == [Doubled(9, 9, 2, 0, 0)]
+
+
+def test_an_expiry_that_was_broken_off_counts_once(home: Path, rows: Rows) -> None:
+    """Rows whose places are kept already, and which are still there; and then are not."""
+    rows.store(1, 2, 3, 4, received_at=OLD)
+    rows.store(5, 6, 7, 8, 9, 10)
+    rows.expire(broken_off=True)
+    found = read(home, rows.ends())
+    assert (found.is_equal, found.settled) == (True, 10)
+    assert [hour.expired for hour in found.hours] == [0, 0]
+    rows.expire()
+    found = read(home, rows.ends())
+    assert (found.is_equal, found.settled) == (True, 10)
+    assert [hour.expired for hour in found.hours] == [4, 0]
+
+
+def test_expired_places_over_several_windows(home: Path, rows: Rows) -> None:
+    """A million positions are one window; only those that are asked for count."""
+    rows.store(1, 999_999, 1_000_000, 2_000_001, received_at=OLD)
+    rows.store(2, 1_999_999)
+    rows.expire()
+    ends = rows.ends(first=1, committed=2_000_002, end=2_000_002)
+    [partition] = (found := read(home, ends)).partitions
+    assert partition.missing == [
+        Range(3, 999_998),
+        Range(1_000_001, 1_999_998),
+        Range(2_000_000, 2_000_000),
+    ]
+    assert (partition.rows, partition.positions) == (6, 6)
+    assert sum(hour.expired for hour in found.hours) == 4
+    found = read(home, ends, since=NOW - timedelta(days=1))
+    assert sum(hour.expired for hour in found.hours) == 3
+    found = read(home)
+    assert [(each.first, each.end) for each in found.partitions] == [(1, 2_000_002)]
+    assert sum(hour.expired for hour in found.hours) == 4
 
 
 def asked_as_operator(home: Path, query: str) -> list[dict[str, Any]]:

@@ -75,11 +75,11 @@ def _show(found: Ledger, names: Mapping[str, str]) -> None:
             hour.rejected,
             hour.replayed,
             hour.deduplicated,
+            hour.expired,
         )
         for hour in found.hours
     ]
-    columns = ("stored", "rejected", "replayed", "deduplicated")
-    print_table(("workspace", "hour (UTC)", "appended", *columns), hours)
+    print_table(("workspace", "hour (UTC)", "appended", *_PARTS), hours)
     print()
     print_table(
         (
@@ -106,6 +106,8 @@ def _row(each: PartitionLedger) -> tuple[object, ...]:
 
 def _sum(found: Ledger) -> str:
     parts = {name: sum(getattr(hour, name) for hour in found.hours) for name in _PARTS}
+    if not parts["expired"]:
+        del parts["expired"]  # where nothing ever does, it is no word to read past
     parts["in flight"] = found.in_flight
     adds_up = found.appended == sum(parts.values())
     right = " + ".join(f"{count:,} {name}" for name, count in parts.items())
@@ -113,7 +115,7 @@ def _sum(found: Ledger) -> str:
     return f"{verdict}: {found.appended:,} appended {'=' if adds_up else '≠'} {right}"
 
 
-_PARTS: Final = ("stored", "rejected", "replayed", "deduplicated")
+_PARTS: Final = ("stored", "rejected", "replayed", "deduplicated", "expired")
 
 
 def _wrong(each: PartitionLedger) -> Iterator[str]:
