@@ -39,7 +39,7 @@ STUCK_AFTER_SECONDS: Final = 15.0
 class Processor:
     """Runs a worker for every partition that `membership` assigns to this process.
 
-    `breaker` None never stops it, `tracer` None traces nothing.
+    `breaker` None never stops it, `tracer` None traces nothing, `store_max_bytes` None is no bound.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Processor:
         backoff: Backoff | None = None,
         breaker: Breaker | None = None,
         tracer: RangeTracer | None = None,
+        store_max_bytes: int | None = None,
     ) -> None:
         self._membership = membership
         self._store = store
@@ -63,6 +64,7 @@ class Processor:
         self._backoff = backoff or Backoff()
         self._breaker = breaker or Breaker(store)
         self._tracer = tracer
+        self._store_max_bytes = store_max_bytes
         self._refresher = Refresher(store, self._backoff)
         self._erased = Erased(store)
         self._steps = pure_steps(schemas, self._erased)
@@ -83,7 +85,7 @@ class Processor:
         self._refresher.start()
         beside = [
             asyncio.create_task(self._erased.follow()),
-            asyncio.create_task(delete_old_rows(self._store, self._clock)),
+            asyncio.create_task(delete_old_rows(self._store, self._clock, self._store_max_bytes)),
         ]
         try:
             async for assignment in self._membership.assignments():

@@ -45,6 +45,7 @@ class LogReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
     store_bytes: int
+    store_max_bytes: int | None
     free_bytes: int
 
 
@@ -86,7 +87,7 @@ def report_on(settings: Settings, clock: Clock) -> NodeReport:
         log=log,
         log_trouble=log_trouble,
         rows=_rows(settings) if state or settings.clickhouse else None,
-        disk=_disk(home),
+        disk=_disk(home, settings.store_max_bytes),
     )
 
 
@@ -142,11 +143,12 @@ def _count(reader: StoreReader, table: str) -> int:
     return int(row["n"])
 
 
-def _disk(home: Home) -> DiskReport | None:
+def _disk(home: Home, store_max_bytes: int | None) -> DiskReport | None:
     if not home.root.exists():
         return None
     return DiskReport(
         store_bytes=_folder_size(home.store),
+        store_max_bytes=store_max_bytes,
         free_bytes=shutil.disk_usage(home.root).free,
     )
 

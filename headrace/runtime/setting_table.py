@@ -248,6 +248,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "Folder of event schemas (`<event>.json`) used instead of the shipped taxonomy.",
         optional_path,
     ),
+    "store_max_bytes": Setting(
+        "HEADRACE_STORE_MAX_BYTES",
+        "",
+        "Bound of the embedded store: beyond it, what was received first is deleted; empty: none.",
+        optional_whole_number,
+    ),
     "store_max_queries": Setting(
         "HEADRACE_STORE_MAX_QUERIES",
         "8",

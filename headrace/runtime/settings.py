@@ -72,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     breaker_share: float
     breaker_records: int
     schemas: Path | None
+    store_max_bytes: int | None
     store_max_queries: int
     store_query_seconds: float
     store_query_bytes: int

@@ -137,6 +137,7 @@ async def run_processor(
             fail_point=read_fail_point(settings.fail_point),
             breaker=Breaker(store, settings.breaker_share, settings.breaker_records),
             tracer=traces.ranges if traces else None,
+            store_max_bytes=settings.store_max_bytes if settings.has_embedded_store else None,
         )
         await stack.enter_async_context(_processor_served(settings, processor, stop))
         work = asyncio.create_task(processor.run())

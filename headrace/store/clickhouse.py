@@ -164,6 +164,11 @@ class ClickHouseStore:
     async def delete_old(self, now: datetime) -> int:
         return await self._in_thread(retention.delete_old, self._connection, self._database, now)
 
+    async def delete_beyond(self, most_bytes: int, now: datetime) -> int:
+        return await self._in_thread(
+            retention.delete_beyond, self._connection, self._database, most_bytes, now
+        )
+
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         stored = await self._rows(outcomes.stored_sql(self._database, since, until))
         rejected = await self._rows(outcomes.rejected_sql(self._database, since, until))

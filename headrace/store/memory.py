@@ -34,6 +34,8 @@ from headrace.store.port import (
     Sent,
 )
 
+ROW_BYTES: Final = 100
+"""What an event is taken to need on the disk that there is not."""
 LINKS_PER_USER: Final = 500
 """Of one user's links this many count, the smallest by (received_at, source_event_id)."""
 WINDOW: Final = 1_000_000
@@ -209,6 +211,19 @@ class MemoryStore:
             row for row in self.rejected if not is_old(row.workspace_id, row.received_at)
         ]
         return before - len(self.events) - len(self.rejected)
+
+    async def delete_beyond(self, most_bytes: int, now: datetime) -> int:
+        """As if each row took `ROW_BYTES`."""
+        if self.is_down:
+            raise Unavailable("the store is down")
+        excess = len(self.events) * ROW_BYTES - most_bytes
+        if excess <= 0:
+            return 0
+        first = sorted(self.events, key=lambda row: row.received_at)
+        wanted = -(-(excess + most_bytes // 10) // ROW_BYTES)
+        gone = [row for row in first[:wanted] if row.received_at < now - timedelta(hours=1)]
+        self.events = [row for row in self.events if row not in gone]
+        return len(gone)
 
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         with _Call(self, "count_outcomes"):

@@ -218,6 +218,11 @@ class Store(Protocol):
         """Delete rows past their workspace's retention; how many there were."""
         ...
 
+    async def delete_beyond(self, most_bytes: int, now: datetime) -> int:
+        """If the tables take more, delete what was received first, but nothing of the last hour,
+        until they take a tenth less; how many rows there were. Their room comes free later."""
+        ...
+
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         """Of all logs' records received in `[since, until)`. A row written twice may count so."""
         ...

@@ -1,4 +1,4 @@
-"""For how long a workspace's rows are kept, and deleting those that are older.
+"""For how long rows are kept, by workspace, or until there are too many for the disk.
 
 Owns the table `retention_rows`, in which the last word on a workspace counts, and the statements.
 What counts is when an event was received, not when it says that it happened: late events are kept
@@ -9,9 +9,12 @@ place in the log stays, a bit in `expired_positions_rows`: the ledger knows wher
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
+
+import msgspec
 
 from headrace.schemas.errors import HeadraceError
 from headrace.store.connection import Connection, Settings
@@ -28,6 +31,10 @@ _RECEIVED: Final = {
 }
 _DELETE: Final[Settings] = {"lightweight_deletes_sync": 2}
 """Rows are hidden at once and leave the disk with the next merge of their part."""
+_IN_BACKGROUND: Final[Settings] = {"mutations_sync": 0}
+YOUNGEST: Final = timedelta(hours=1)
+"""What was received since is not deleted for want of room: then the store refuses instead."""
+_SLOT: Final = timedelta(minutes=10)
 
 
 def keep_for(connection: Connection, database: str, workspace_id: str, days: int) -> None:
@@ -59,15 +66,96 @@ def delete_old(connection: Connection, database: str, now: datetime) -> int:
             before = moment(now - timedelta(days=days))
             name = f"{quote_name(database)}.{table}"
             old = f"workspace_id = {quote(workspace_id)} AND {received} < {before}"
-            count = int(connection.rows(f"SELECT count() FROM {name} WHERE {old}")[0][0])
-            if count:
-                connection.run(
-                    f"INSERT INTO {quote_name(database)}.expired_positions_rows "
-                    f"SELECT log_id, log_partition, intDiv(log_position, {MILLION}) AS million, "
-                    f"workspace_id, groupBitmapState(toUInt32(log_position % {MILLION})) "
-                    f"FROM {name} WHERE {old} "
-                    "GROUP BY log_id, log_partition, million, workspace_id"
-                )
+            if count := _count(connection, name, old):
+                _keep_places(connection, database, name, old)
                 connection.run(f"DELETE FROM {name} WHERE {old}", settings=_DELETE)
                 deleted += count
     return deleted
+
+
+def delete_beyond(connection: Connection, database: str, most_bytes: int, now: datetime) -> int:
+    """If the database takes more, delete what was received first, of all workspaces, until it
+    takes a tenth less; but nothing of the last hour.
+
+    Returns how many rows there were. They leave the disk in the background, by a mutation; while
+    one is at work, nothing more is begun. May be repeated.
+    """
+    sizes = _sizes(connection, database)
+    excess = sum(size.bytes for size in sizes.values()) - most_bytes
+    if excess <= 0 or _is_at_work(connection, database):
+        return 0
+    cut = _cut(connection, database, sizes, excess + most_bytes // 10, now - YOUNGEST)
+    if cut is None:
+        return 0
+    deleted = 0
+    for table, received in _RECEIVED.items():
+        name, old = f"{quote_name(database)}.{table}", f"{received} < {moment(cut)}"
+        if count := _count(connection, name, old):
+            _keep_places(connection, database, name, old)
+            connection.run(f"ALTER TABLE {name} DELETE WHERE {old}", settings=_IN_BACKGROUND)
+            deleted += count
+    return deleted
+
+
+class _Size(msgspec.Struct, frozen=True):
+    rows: int
+    bytes: int
+
+
+def _sizes(connection: Connection, database: str) -> Mapping[str, _Size]:
+    """By table, of what it has on the disk."""
+    rows = connection.rows(
+        "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts "
+        f"WHERE database = {quote(database)} AND active GROUP BY table"
+    )
+    return {str(table): _Size(int(count), int(size)) for table, count, size in rows}
+
+
+def _is_at_work(connection: Connection, database: str) -> bool:
+    rows = connection.rows(
+        f"SELECT count() FROM system.mutations WHERE database = {quote(database)} "
+        f"AND table IN ({', '.join(map(quote, _RECEIVED))}) AND NOT is_done"
+    )
+    return int(rows[0][0]) > 0
+
+
+def _cut(
+    connection: Connection,
+    database: str,
+    sizes: Mapping[str, _Size],
+    wanted_bytes: int,
+    latest: datetime,
+) -> datetime | None:
+    """Up to when rows must go for so many bytes; None if there is none that may."""
+    slots: defaultdict[datetime, float] = defaultdict(float)
+    for table, received in _RECEIVED.items():
+        size = sizes.get(table)
+        if size is None or not size.rows:
+            continue
+        rows = connection.rows(
+            f"SELECT toUnixTimestamp(toStartOfTenMinutes(assumeNotNull({received}))) AS slot, "
+            f"count() FROM {quote_name(database)}.{table} "
+            f"WHERE {received} < {moment(latest)} GROUP BY slot"
+        )
+        for slot, count in rows:
+            slots[datetime.fromtimestamp(int(slot), UTC)] += int(count) * size.bytes / size.rows
+    cut = None
+    for slot in sorted(slots):
+        if wanted_bytes <= 0:
+            break
+        wanted_bytes -= int(slots[slot])
+        cut = min(slot + _SLOT, latest)
+    return cut
+
+
+def _count(connection: Connection, name: str, where: str) -> int:
+    return int(connection.rows(f"SELECT count() FROM {name} WHERE {where}")[0][0])
+
+
+def _keep_places(connection: Connection, database: str, name: str, where: str) -> None:
+    connection.run(
+        f"INSERT INTO {quote_name(database)}.expired_positions_rows "
+        f"SELECT log_id, log_partition, intDiv(log_position, {MILLION}) AS million, "
+        f"workspace_id, groupBitmapState(toUInt32(log_position % {MILLION})) "
+        f"FROM {name} WHERE {where} GROUP BY log_id, log_partition, million, workspace_id"
+    )

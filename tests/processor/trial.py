@@ -224,6 +224,7 @@ class Trial:
         fail_point: FailPoint = pass_by,
         *,
         membership: MemoryMembership | None = None,
+        store_max_bytes: int | None = None,
     ) -> Processor:
         """A new process on the same log and store."""
         return Processor(
@@ -236,6 +237,7 @@ class Trial:
             backoff=self.backoff,
             breaker=self.breaker,
             tracer=self.tracer,
+            store_max_bytes=store_max_bytes,
         )
 
     async def run_until_crash(self, schemas: Taxonomy = NORMAL, *, at: Point, nth: int = 1) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -68,3 +70,61 @@ async def test_for_ever_takes_it_back(tables: ServerTables, connection: Connecti
     assert await tables.store.delete_old(MORNING) == 0
     with pytest.raises(HeadraceError, match="no number of days"):
         keep_for(connection, tables.database, WORKSPACE, -1)
+
+
+async def fill_hours(tables: ServerTables, hours: int, each: int) -> None:
+    for hour in range(hours):
+        rows = [
+            event_row(
+                1 + hour * each + number,
+                received_at=MORNING + timedelta(hours=hour),
+                workspace_id=WORKSPACE if number % 2 else "ws_two",
+                properties_raw=f'{{"random": "{uuid4().hex}"}}'.encode(),
+            )
+            for number in range(each)
+        ]
+        await tables.store.insert_events(rows, token=f"hour {hour}")
+
+
+def size(tables: ServerTables) -> int:
+    return int(
+        tables.rows(
+            "SELECT sum(bytes_on_disk) FROM system.parts "
+            f"WHERE database = '{tables.database}' AND active"
+        )[0][0]
+    )
+
+
+async def until_at_rest(tables: ServerTables) -> None:
+    async with asyncio.timeout(60):
+        while tables.rows(  # noqa: ASYNC110 - what we wait for is in the server
+            "SELECT command FROM system.mutations "
+            f"WHERE database = '{tables.database}' AND NOT is_done"
+        ):
+            await asyncio.sleep(0.05)
+
+
+async def test_beyond_the_bound_what_came_first_is_deleted(tables: ServerTables) -> None:
+    """By receipt, of all workspaces, and the disk is free again; then nothing more is."""
+    await fill_hours(tables, 10, 1_000)
+    later = MORNING + timedelta(days=1)
+    full = size(tables)
+    assert await tables.store.delete_beyond(full, later) == 0
+    bound = full * 7 // 10
+    deleted = await tables.store.delete_beyond(bound, later)
+    assert 3_000 < deleted < 6_000
+    await until_at_rest(tables)
+    assert size(tables) < bound
+    positions = [row[1] for row in tables.events()]
+    assert positions == list(range(1 + deleted, 10_001))
+    assert await tables.store.delete_beyond(bound, later) == 0
+
+
+async def test_what_is_young_is_not_deleted_for_want_of_room(tables: ServerTables) -> None:
+    """The last hour stays whatever the bound says."""
+    await fill_hours(tables, 3, 100)
+    now = MORNING + timedelta(hours=2, minutes=30)
+    assert await tables.store.delete_beyond(1, now) == 200
+    await until_at_rest(tables)
+    assert [row[1] for row in tables.events()] == list(range(201, 301))
+    assert await tables.store.delete_beyond(1, now) == 0

@@ -91,7 +91,9 @@ def _numbers(report: NodeReport) -> Table:
     if report.running and report.rows is None:
         table.add_row("tables", "the store does not answer")
     if report.disk is not None:
-        table.add_row("store on disk", mebibytes(report.disk.store_bytes))
+        most = report.disk.store_max_bytes
+        bound = f" of {mebibytes(most)}" if most is not None else ""
+        table.add_row("store on disk", mebibytes(report.disk.store_bytes) + bound)
         table.add_row("disk free", mebibytes(report.disk.free_bytes))
     return table
 
