@@ -249,3 +249,17 @@ SELECT quantile(length(file('/etc/passwd')))(1)
 SELECT ((file('/etc/passwd')))
 SELECT 1 WHERE ((SELECT (count()) FROM file('/etc/passwd', 'LineAsString')) > (0))
 SELECT (x) FROM (url('http://127.0.0.1:1/', 'CSV', 'x String'))
+SELECT * FROM ѕystem.users
+SELECT ｆｉｌｅ('/etc/passwd')
+ＳＥＬＥＣＴ * FROM system.processes
+SELECT fıle('/etc/passwd')
+SELECT fi​le('/etc/passwd')
+SELECT filé('/etc/passwd')
+SELECT `fіle`('/etc/passwd')
+SELECT * FROM ‮uresr.metsys‬
+SELECT file ('/etc/passwd')
+SELECT file('/etc/passwd')
+SELECT file/* */('/etc/passwd')
+SELECT ‘a’ FROM system.query_log
+SELECT * FROM “system”.“users”
+SELECT dictＧet('a', 'b', 1)

@@ -33,15 +33,17 @@ class Anywhere(msgspec.Struct, frozen=True):
 class StoreProcess(StoreServer):
     """The server as a process; `kill` is kill -9, `stop` SIGTERM and the exit code."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: StoreLimits | None = None) -> None:
         super().__init__(folder)
+        self.limits = limits or StoreLimits()
         self.process: subprocess.Popen[str] | None = None
         self.exit_code: int | None = None
 
     def start(self) -> str:
         """Starts it, and returns its first line: the port, or a sentence."""
+        limits = msgspec.json.encode(self.limits).decode()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.store.server_process", str(self.folder)],
+            [sys.executable, "-m", "tests.store.server_process", str(self.folder), limits],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -77,20 +79,20 @@ class StoreProcess(StoreServer):
             self.wait()
 
 
-async def _serve(folder: Path) -> None:
+async def _serve(folder: Path, limits: StoreLimits) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     await serve_store(
-        folder, Anywhere(), test_directory(), StoreLimits(), stop,
+        folder, Anywhere(), test_directory(), limits, stop,
         on_ready=lambda port: print(port, flush=True),
     )  # fmt: skip
 
 
 def main() -> None:
     try:
-        asyncio.run(_serve(Path(sys.argv[1])))
+        asyncio.run(_serve(Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=StoreLimits)))
     except HeadraceError as error:
         print(error, flush=True)
         sys.exit(1)

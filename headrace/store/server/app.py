@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +37,8 @@ from headrace.store.server.users import find_user
 from headrace.workspaces.port import Directory, Role, StoreUser
 
 _LOG: Final = structlog.get_logger(__name__)
+EXIT_OVERRUN: Final = 70
+"""EX_SOFTWARE. Whoever started the process starts it anew."""
 _BROKEN: Final = Refusal(
     1002, "UNKNOWN_EXCEPTION", "The server failed at this request; its log says why"
 )
@@ -49,7 +53,7 @@ class StoreApp:
         self._directory = directory
         self._limits = limits
         self._sessions = Sessions(clock, seconds=limits.session_seconds, most=limits.max_sessions)
-        self.queries = Queries(engine, limits)
+        self.queries = Queries(engine, limits, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -148,7 +152,8 @@ async def serve_store(
     """Serve the folder until `stop` is set; then running inserts finish, queries end.
 
     `on_ready` is told the port once requests are answered. Raises `HeadraceError` with a sentence
-    if the folder or the address cannot be had. Signals are the caller's.
+    if the folder or the address cannot be had. Signals are the caller's. A query that nothing
+    ends (`overruns.py`) ends the process in this way too, with `EXIT_OVERRUN`.
     """
     listening = open_socket(listen)
     with contextlib.closing(listening):
@@ -156,6 +161,7 @@ async def serve_store(
         _take_ctrl_z_as_before()
         try:
             app = StoreApp(engine, directory, limits, clock or SystemClock())
+            watching = asyncio.create_task(app.queries.watch(stop))
             await serve(
                 app,
                 listening,
@@ -164,6 +170,12 @@ async def serve_store(
                 before_stop=app.queries.end_people,
                 on_ready=on_ready,
             )
+            watching.cancel()
             await app.queries.stop()
+            if app.queries.has_overrun:
+                # Its thread is in the engine and stays there: nothing that waits for it ends.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(EXIT_OVERRUN)
         finally:
             await asyncio.to_thread(engine.close)

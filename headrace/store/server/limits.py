@@ -22,6 +22,10 @@ class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_queries: int = 8
     """Queries of people that run at once; the more a user has, the more of them stay free."""
     query_seconds: float = 60.0
+    overrun_seconds: float = 30.0
+    """A query that works on one row for so long beyond its time cannot be ended but with the
+    process; then an analyst whose it was may not ask for `overrun_wait_seconds`."""
+    overrun_wait_seconds: float = 600.0
     query_bytes: int = 2048 * MEBIBYTE
     query_threads: int = 4
     read_rows: int = 10_000_000_000

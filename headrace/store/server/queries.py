@@ -16,6 +16,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import Send
 
+from headrace.runtime.clock import Clock
 from headrace.runtime.metrics import STORE_RUNNING
 from headrace.store.server import bodies
 from headrace.store.server.answers import OK, Refusal, query_headers
@@ -24,6 +25,7 @@ from headrace.store.server.insert_text import is_insert
 from headrace.store.server.inserts import SplitInsert, run_insert, split_insert
 from headrace.store.server.killing import Kill, read_kill
 from headrace.store.server.limits import StoreLimits
+from headrace.store.server.overruns import TICK_SECONDS, Overruns
 from headrace.store.server.people import People, Question
 from headrace.store.server.protocol import Asked
 from headrace.store.server.replies import Ending, Reply, answer, begin_reply
@@ -38,8 +40,8 @@ _FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 _KILLS: Final = 50
 _KILL_AGAIN_SECONDS: Final = 0.1
 _PROCESSOR_SQL_BYTES: Final = 16 * 1024 * 1024
-_Named = tuple[str, str]
-"""The user's name and the query's id."""
+_Named = tuple[StoreUser, str]
+"""The user and the query's id."""
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -63,9 +65,12 @@ class Exchange(msgspec.Struct, frozen=True):
 class Queries:
     """Runs queries on one engine. For one event loop."""
 
-    def __init__(self, engine: Engine, limits: StoreLimits) -> None:
+    def __init__(self, engine: Engine, limits: StoreLimits, clock: Clock) -> None:
         self._engine = engine
         self._limits = limits
+        self._overruns = Overruns(engine.folder, limits, clock)
+        self.has_overrun = False
+        """A thread is lost to a query that nothing ends: the process has to end."""
         self._slots = Slots(
             running=limits.max_queries,
             waiting=limits.waiting_queries,
@@ -79,6 +84,7 @@ class Queries:
 
     async def answer_person(self, exchange: Exchange) -> Ending:
         """Check, run within limits, answer."""
+        self._overruns.admit(exchange.user)
         asked = exchange.asked
         body = b"".join([piece async for piece in exchange.body(self._limits.sql_bytes)])
         sql = _joined(asked.query, body)
@@ -120,9 +126,21 @@ class Queries:
     async def _kill(self, kill: Kill, user: StoreUser) -> int:
         """End the user's queries of this id; how many there were."""
         wanted = (user.name, kill.query_id)
-        found = {running for running, name in self._of_people.items() if name == wanted}
+        found = {
+            running
+            for running, (whose, query_id) in self._of_people.items()
+            if (whose.name, query_id) == wanted
+        }
         await self._end(found)
         return len(found)
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Until a query of a person turns out to be one that nothing ends; then set `stop`."""
+        while (lost := self._overruns.look(self._of_people)) is None:  # noqa: ASYNC110 - a clock
+            await asyncio.sleep(TICK_SECONDS)
+        self.has_overrun = True
+        lost.give_up(self._overruns.note(*self._of_people[lost]))
+        stop.set()
 
     async def end_people(self) -> None:
         """End people's queries, whose clients then get an error; inserts go on."""
@@ -170,7 +188,7 @@ class Queries:
     def _counted(self, exchange: Exchange, running: Running) -> Iterator[None]:
         user = exchange.user
         among = self._of_processor if user.role is Role.PROCESSOR else self._of_people
-        among[running] = (user.name, exchange.asked.query_id)
+        among[running] = (user, exchange.asked.query_id)
         try:
             with STORE_RUNNING.labels(role=user.role).track_inprogress():
                 yield

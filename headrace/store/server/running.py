@@ -72,18 +72,36 @@ class Running:
         self._planner = planner
         self._tag = f"headrace-{next(_NUMBERS)}"
         self._killed = threading.Event()
+        self._overran: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._seconds_in_call: float | None = None
         self._blocks = self._run()
         self.plan = Plan.nothing("")
 
     async def start(self) -> None:
         """Connect and plan; raises `Refusal`."""
-        await self._threads.call(next, self._blocks, None)
+        await self.next_block()
 
     async def next_block(self) -> Result | None:
-        return await self._threads.call(next, self._blocks, None)
+        self._seconds_in_call = 0.0
+        try:
+            return await self._threads.call(next, self._blocks, None)
+        finally:
+            self._seconds_in_call = None
 
     async def close(self) -> None:
         await self._threads.call(self._blocks.close)
+
+    def tick(self, seconds: float) -> float:
+        """So much time has passed; for how long the engine has been at it without a word."""
+        if self._seconds_in_call is None:
+            return 0.0
+        self._seconds_in_call += seconds
+        return self._seconds_in_call
+
+    def give_up(self, why: Exception) -> None:
+        """Nothing ends it: whoever waits gets the error, and the thread is left to itself."""
+        if not self._overran.done():
+            self._overran.set_result(why)
 
     def kill(self) -> None:
         """Order its end; to be repeated, for it may not have begun yet."""
@@ -95,10 +113,13 @@ class Running:
         working = asyncio.ensure_future(work)
         watching = asyncio.ensure_future(gone)
         try:
-            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
+            ends: set[asyncio.Future[Any]] = {working, watching, self._overran}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done() and not self._overran.done():
                 await self._kill_until_done(working)
                 raise HungUp
+            if not working.done():
+                raise self._overran.result()
             return working.result()
         finally:
             watching.cancel()
@@ -107,6 +128,8 @@ class Running:
 
     async def _kill_until_done(self, working: asyncio.Future[T]) -> None:
         while not working.done():
+            if self._overran.done():
+                return
             await asyncio.to_thread(self.kill)
             await asyncio.wait({working}, timeout=_KILL_AGAIN_SECONDS)
         working.exception()
