@@ -62,6 +62,7 @@ bench: setup-dev
 	@$(BIN)/python -m benchmarks.collector
 	@$(BIN)/python -m benchmarks.pipeline
 	@$(BIN)/python -m benchmarks.freshness
+	@$(BIN)/python -m benchmarks.appending
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.kafka
 

@@ -5,20 +5,33 @@ events at a steady rate, in batches of a tenth of a second. One of every so many
 asking the store again and again, the same number a second at any rate, so that asking costs the
 same. What is measured includes the asking: half of the time between two questions on average. At
 the end every accepted event must be in the table once. `benchmarks/kafka.py` uses the same.
+
+Then the same again, and beside it devices that were anonymous log in, four a second: from the
+answer to the event with both ids to the first query in which the earlier event is the user's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from random import Random
 from typing import Final
 
 import httpx2
 from clickhouse_connect.driver.client import Client
 
-from benchmarks.programs import HEADRACE, Place, operator, prepared_home, running
+from benchmarks.programs import (
+    HEADRACE,
+    Place,
+    operator,
+    prepared_home,
+    running,
+    wait_until_ready,
+)
 from benchmarks.report import Line, report
 from benchmarks.requests import make_event
 
@@ -30,6 +43,10 @@ _BATCHES: Final = 10
 """Requests a second."""
 _PATIENCE_SECONDS: Final = 60
 _NAME: Final = "fresh"
+_LINKED: Final = "logged_in_later"
+_LINK_SECONDS: Final = 0.25
+_LOOK_SECONDS: Final = 0.2
+"""Between two looks at links: each costs the store as much as a person's query."""
 
 
 class Freshness:
@@ -97,9 +114,55 @@ class Freshness:
     def _count(self, client: Client, deadline: float) -> None:
         counted: list[int] = [0]
         while counted[0] < self._total and time.monotonic() < deadline:
-            sql = "SELECT count(), uniqExact(event_id) FROM events_rows"
+            sql = f"SELECT count(), uniqExact(event_id) FROM events_rows WHERE event != '{_LINKED}'"
             counted = list(client.query(sql).result_rows[0])
         assert counted == [self._total] * 2, counted
+
+
+class Links:
+    """Devices that log in one after the other, until told to end."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._answered: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
+
+    async def run(self, load: asyncio.Task[list[float]]) -> list[float]:
+        """Seconds from a link's answer to earlier events that are right, shortest first."""
+        looking = asyncio.create_task(asyncio.to_thread(self._look, load))
+        url = f"http://127.0.0.1:{self._place.port}/v1/events"
+        headers = {"Authorization": f"Bearer {self._place.key}"}
+        async with httpx2.AsyncClient(headers=headers, timeout=20) as client:
+            while not load.done():
+                device = f"linked-{len(self._answered)}"
+                event = {"event": _LINKED, "anonymous_id": device}
+                event["timestamp"] = datetime.now(UTC).isoformat()
+                (await client.post(url, json=event)).raise_for_status()
+                await asyncio.sleep(_LINK_SECONDS)
+                event["user_id"] = f"user-of-{device}"
+                (await client.post(url, json=event)).raise_for_status()
+                self._answered[device] = time.monotonic()
+        await looking
+        assert self._seen.keys() == self._answered.keys(), "some links do not count"
+        return sorted(self._seen[each] - at for each, at in self._answered.items())
+
+    def _look(self, load: asyncio.Task[list[float]]) -> None:
+        client = operator(self._place)
+        deadline = None
+        while not (load.done() and len(self._seen) >= len(self._answered)):
+            if load.done() and deadline is None:
+                deadline = time.monotonic() + _PATIENCE_SECONDS
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            rows = client.query(
+                f"SELECT anonymous_id FROM events WHERE event = '{_LINKED}' AND user_id = '' "
+                "AND person_id = concat('user-of-', anonymous_id)"
+            ).result_rows
+            now = time.monotonic()
+            for (device,) in rows:
+                self._seen.setdefault(device, now)
+            time.sleep(_LOOK_SECONDS)
+        client.close()
 
 
 def fresh_lines(what: str, fresh: list[float], goal: str) -> list[Line]:
@@ -110,16 +173,39 @@ def fresh_lines(what: str, fresh: list[float], goal: str) -> list[Line]:
     ]
 
 
+async def under_load(place: Place, rate: int, seconds: int) -> list[float]:
+    """Of links, while events come at that rate."""
+    load = asyncio.create_task(Freshness(place, rate, seconds).run())
+    linked = await Links(place).run(load)
+    await load
+    return linked
+
+
+@contextlib.contextmanager
+def node() -> Iterator[Place]:
+    """A new one that is ready."""
+    with prepared_home() as place:
+        url = f"http://127.0.0.1:{place.port}/readyz"
+        with running([HEADRACE, "up"], place.environment, url=url):
+            wait_until_ready(place)
+            yield place
+
+
 def main() -> None:
     """Measure and report."""
     rate = int(sys.argv[1]) if len(sys.argv) > 1 else RATE
     seconds = int(sys.argv[2]) if len(sys.argv) > 2 else SECONDS
-    with prepared_home() as place:
-        url = f"http://127.0.0.1:{place.port}/readyz"
-        with running([HEADRACE, "up"], place.environment, url=url):
-            operator(place).close()
-            fresh = asyncio.run(Freshness(place, rate, seconds).run())
-    report("freshness", fresh_lines(f"answer to row at {rate:,} events/s", fresh, "< 300"))
+    with node() as place:
+        fresh = asyncio.run(Freshness(place, rate, seconds).run())
+    with node() as place:
+        linked = asyncio.run(under_load(place, rate, seconds))
+    what = f"link to person_id at {rate:,} events/s"
+    lines = [
+        *fresh_lines(f"answer to row at {rate:,} events/s", fresh, "< 300"),
+        Line(f"{what}: p50", linked[len(linked) // 2] * 1e3, "ms"),
+        Line(f"{what}: longest", linked[-1] * 1e3, "ms", goal="< 2,000"),
+    ]
+    report("freshness", lines)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.credentials import read_credentials
 from headrace.runtime.first_start import complete_home
 from headrace.runtime.home import Home, open_home
+from headrace.runtime.node_state import read_node_state
 from headrace.runtime.settings import read_settings
 from headrace.runtime.version import headrace_version
 from headrace.workspaces.database import ControlData
@@ -109,6 +110,17 @@ def operator(place: Place, seconds: float = 60) -> Client:
             time.sleep(0.05)
         else:
             return client
+
+
+def wait_until_ready(place: Place, seconds: float = 60) -> None:
+    """Until all processes of the node are: its collector is long before its processor."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        state = read_node_state(place.home)
+        if state is not None and all(each.ready for each in state.processes):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"the node in {place.home.root} is not ready after {seconds:g} s")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import psutil
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from benchmarks import growth, kept_tables, saturation, shapes, steady
+from benchmarks import appending, freshness, growth, kept_tables, saturation, shapes, steady
 from benchmarks.kept_tables import Engine, fill_links, fill_rows
 from benchmarks.programs import HEADRACE, UNLIMITED, home_in, operator, parts_of, running
 from benchmarks.shape_questions import QUESTIONS, middling_user, views_questions
@@ -147,3 +148,19 @@ def test_what_a_load_has_accepted_is_counted_in_the_table(monkeypatch: pytest.Mo
             with pytest.raises(AssertionError):
                 steady.check(client, held + accepted - 1)
             client.close()
+
+
+def test_appends_and_plain_writes_take_turns(tmp_path: Path) -> None:
+    """As many of the one as of the other, shortest first."""
+    logged, written = asyncio.run(appending.take_turns(tmp_path, 10_000, 1))
+    assert (len(logged), len(written)) == (10, 10)
+    assert logged == sorted(logged)
+    assert (tmp_path / "plain").stat().st_size > 0
+
+
+@pytest.mark.node
+def test_every_link_is_waited_for_while_events_come() -> None:
+    """At the smallest rate; all events are there once."""
+    with freshness.node() as place:
+        linked = asyncio.run(freshness.under_load(place, 100, 1))
+    assert len(linked) >= 2
