@@ -20,8 +20,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.collector.records import make_record, record_prefix
 from headrace.eventlog.memory import MemoryLog
-from headrace.eventlog.port import Batch, Committed, NewRecord
+from headrace.eventlog.port import Batch, Committed
 from headrace.processor.failpoints import FailPoint, Point, pass_by
 from headrace.processor.processor import Processor
 from headrace.processor.ranges import Flush
@@ -123,9 +124,11 @@ class Tenant:
 class History:
     """Takes steps, through a log of its own into the store of all histories."""
 
-    def __init__(self, server: StoreServer, processor: Connection, rows: int) -> None:
+    def __init__(
+        self, server: StoreServer, processor: Connection, rows: int, partitions: int
+    ) -> None:
         self.clock = ManualClock()
-        self.log = MemoryLog(self.clock)
+        self.log = MemoryLog(self.clock, partitions=partitions)
         self.store = RepeatableStore(processor, processor, "headrace")
         self.tenants = [Tenant(server, processor, next(_numbers)) for _ in range(2)]
         self._processor = processor
@@ -184,7 +187,7 @@ class History:
                 anonymous_id=device or None,
                 properties=msgspec.Raw(b'{"price":%s}' % _PRICES[kind]),
             )
-            records.append(NewRecord(b"k", msgspec.json.encode(value)))
+            records.append(make_record(value, record_prefix(tenant.id)))
             tenant.model.take(Sent(id_, device, user, received, kind == "click"))
         headers = {Header.MARK: mark} if mark else {}
         await self.log.appender().append(Batch(records, headers))
@@ -214,7 +217,8 @@ class History:
 
     async def lose(self, everything: bool) -> None:
         """Commits are gone, or those of long ago are back: the log is read once more."""
-        self.log.partitions[0].committed = None if everything else Committed(1)
+        for partition in self.log.partitions:
+            partition.committed = None if everything else Committed(1)
 
     async def repeat_write(self, number: int) -> None:
         """A write that was answered arrives once more."""
@@ -249,8 +253,10 @@ class History:
         await finish(run, processor)
 
     def _is_settled(self) -> bool:
-        partition = self.log.partitions[0]
-        return partition.end == 1 or partition.committed == Committed(partition.end)
+        return all(
+            partition.end == 1 or partition.committed == Committed(partition.end)
+            for partition in self.log.partitions
+        )
 
     def _check(self) -> None:
         for tenant in self.tenants:
@@ -303,14 +309,22 @@ def processor(server: StoreServer) -> Iterator[Connection]:
     deadline=None,
     suppress_health_check=list(HealthCheck),  # fixtures hold for all; a store is slow to Hypothesis
 )
-@given(history=st.lists(steps, min_size=4, max_size=20), rows=st.sampled_from([2, 5, 100]))
+@given(
+    history=st.lists(steps, min_size=4, max_size=20),
+    rows=st.sampled_from([2, 5, 100]),
+    partitions=st.sampled_from([1, 3]),
+)
 def test_analysts_read_what_the_model_says(
-    server: StoreServer, processor: Connection, history: list[tuple[Any, ...]], rows: int
+    server: StoreServer,
+    processor: Connection,
+    history: list[tuple[Any, ...]],
+    rows: int,
+    partitions: int,
 ) -> None:
     """Any mixture of events, links, unlinks, retries, crashes, replays and repeated writes."""
 
     async def tell() -> None:
-        told = History(server, processor, rows)
+        told = History(server, processor, rows, partitions)
         try:
             for step in history:
                 await told.take(step)
