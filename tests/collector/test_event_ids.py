@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -43,15 +44,31 @@ def test_a_ulid_begins_with_its_time() -> None:
 
 
 def test_ulids_of_two_processes_differ() -> None:
-    """79 random bits lie between them."""
+    """80 random bits lie between them."""
     assert UlidMaker().make(1, START) != UlidMaker().make(1, START)
 
 
 def test_random_bits_at_their_end_carry_over() -> None:
-    """A thousand ids starting at the largest number there is."""
-    maker = UlidMaker(lambda bits: (1 << bits) - 1)
+    """Two thousand ids starting at the largest number there is; the next millisecond's are larger."""
+    maker = UlidMaker(lambda count: b"\xff" * count)
     ids = maker.make(2_000, START)
     assert [number_of(each) - number_of(ids[0]) for each in ids] == list(range(2_000))
+    later = UlidMaker(lambda count: bytes(count) if maker_begun else b"\xff" * count)
+    maker_begun = False
+    first = later.make(2_000, START)
+    maker_begun = True
+    assert later.make(1, START + timedelta(milliseconds=1))[0] > first[-1]
+
+
+def test_the_random_characters_are_even() -> None:
+    """All 32 at each of the 16 places; more than one pool's worth."""
+    maker = UlidMaker()
+    ids = [maker.make(1, START + timedelta(milliseconds=number))[0] for number in range(4_000)]
+    assert len(set(ids)) == 4_000
+    for place in range(-16, 0):
+        counts = Counter(each[place] for each in ids)
+        assert counts.keys() == set(ALPHABET)
+        assert max(counts.values()) < 300  # 125 are expected; 16 standard deviations away
 
 
 def test_ids_of_a_request_are_made_again() -> None:
