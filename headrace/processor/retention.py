@@ -6,7 +6,8 @@ Every process does it: a second one finds nothing left to delete.
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+import itertools
+from collections.abc import Awaitable
 from typing import Final
 
 import structlog
@@ -25,22 +26,24 @@ _log = structlog.get_logger(__name__)
 
 async def delete_old_rows(store: Store, clock: Clock, most_bytes: int | None = None) -> None:
     """Until cancelled; begins some time after the start, which has other things to do."""
-    looks = 0
-    while True:
+    for look in itertools.count():
         await asyncio.sleep(EVERY_SECONDS)
-        try:
-            await _look(store, clock.now(), most_bytes, for_old=looks % _TIMES_OLD == 0)
-        except HeadraceError as error:
-            _log.warning("old rows could not be deleted; trying again later", error=str(error))
-        else:
-            looks += 1
+        if look % _TIMES_OLD == 0:
+            await _try(
+                store.delete_old(clock.now()), "rows past their workspace's retention are deleted"
+            )
+        if most_bytes is not None:
+            await _try(
+                store.delete_beyond(most_bytes, clock.now()),
+                "the store is over HEADRACE_STORE_MAX_BYTES: what was received first is deleted",
+            )
 
 
-async def _look(store: Store, now: datetime, most_bytes: int | None, *, for_old: bool) -> None:
-    if for_old and (deleted := await store.delete_old(now)):
-        _log.info("rows past their workspace's retention deleted", rows=deleted)
-    if most_bytes is not None and (deleted := await store.delete_beyond(most_bytes, now)):
-        _log.warning(
-            "the store is over HEADRACE_STORE_MAX_BYTES: what was received first is deleted",
-            rows=deleted,
-        )
+async def _try(deleting: Awaitable[int], told: str) -> None:
+    try:
+        deleted = await deleting
+    except HeadraceError as error:
+        _log.warning("rows could not be deleted; trying again later", error=str(error))
+    else:
+        if deleted:
+            _log.info(told, rows=deleted)

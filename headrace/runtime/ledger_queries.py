@@ -30,6 +30,7 @@ _TABLES: Final = (
     "deduplicated_events_rows FINAL",
 )
 _EXPIRED: Final = "expired_positions_rows"
+_PLACE: Final = "log_id, log_partition"
 _TIMES: Final = ("received_at", "received_at", "deduplicated_at")
 _CONSISTENT: Final = " SETTINGS select_sequential_consistency = 1"
 
@@ -135,11 +136,11 @@ class LedgerQueries:
         """Every window of the spans in which there is or was a row, in order."""
         if not spans:
             return []
-        rows = _union("workspace_id, log_id, log_partition, log_position", _any_of(spans))
+        rows = _union("log_id, log_partition, log_position", _any_of(spans))
         return self._store.rows(
             "SELECT log_id, log_partition AS partition, number, "
             "sum(held) + groupBitmapMerge(bits) - groupBitmapMergeIf(bits, is_held) AS rows, "
-            f"groupBitmapMerge(bits) AS positions FROM ({_bits(rows, spans)}) "
+            f"groupBitmapMerge(bits) AS positions FROM ({_bits(_PLACE, rows, spans)}) "
             "GROUP BY log_id, log_partition, number ORDER BY log_id, log_partition, number"
             f"{self._settings}",
             Window,
@@ -150,7 +151,7 @@ class LedgerQueries:
         rows = _union("log_position", span.sql)
         rows += (
             f" UNION ALL SELECT number * {WINDOW} + arrayJoin(bitmapToArray(bits)) "
-            f"FROM ({_expired_bits(span)})"
+            f"FROM ({_expired_bits(_PLACE, [span])})"
         )
         return self._store.rows(
             "SELECT expected AS first, log_position - 1 AS last FROM ("
@@ -187,6 +188,12 @@ class LedgerQueries:
         if not spans:
             return []
         within, since = _any_of(spans), _moment(shown_since)
+        key = f"workspace_id, {_PLACE}"
+        expired = (
+            "SELECT workspace_id, groupBitmapMerge(bits) - groupBitmapMergeIf(bits, is_held) "
+            f"AS expired FROM ({_bits(key, _still_there(), spans)}) "
+            f"GROUP BY {key}, number HAVING expired > 0"
+        )
         rows = (
             f"SELECT workspace_id, {_hour('received_at', since)} AS hour, 1 AS stored, "
             "0 AS rejected, 0 AS replayed, 0 AS deduplicated, 0 AS expired "
@@ -195,7 +202,7 @@ class LedgerQueries:
             f"NOT replayed, replayed, 0, 0 FROM rejected_events WHERE {within} "
             f"UNION ALL SELECT workspace_id, {_hour('deduplicated_at', since)}, 0, 0, 0, 1, 0 "
             f"FROM deduplicated_events_rows FINAL WHERE {within} "
-            f"UNION ALL SELECT workspace_id, NULL, 0, 0, 0, 0, expired FROM ({_expired(spans)})"
+            f"UNION ALL SELECT workspace_id, NULL, 0, 0, 0, 0, expired FROM ({expired})"
         )
         return self._store.rows(
             "SELECT workspace_id, if(isNull(hour), NULL, formatDateTime(assumeNotNull(hour), "
@@ -208,44 +215,42 @@ class LedgerQueries:
         )
 
 
-def _bits(rows: str, spans: Iterable[Span]) -> str:
-    """By workspace and window, a bit for each position: of rows held, and of those expired."""
+def _bits(key: str, rows: str, spans: Sequence[Span]) -> str:
+    """By key, a bit for each position: of rows held, and of those expired, within the spans."""
     held = (
-        f"SELECT workspace_id, log_id, log_partition, intDiv(log_position, {WINDOW}) AS number, "
-        f"true AS is_held, count() AS held, groupBitmapState(toUInt32(log_position % {WINDOW})) "
-        f"AS bits FROM ({rows}) GROUP BY workspace_id, log_id, log_partition, number"
+        f"SELECT {key}, intDiv(log_position, {WINDOW}) AS number, true AS is_held, "
+        f"count() AS held, groupBitmapState(toUInt32(log_position % {WINDOW})) AS bits "
+        f"FROM ({rows}) GROUP BY {key}, number"
     )
-    return " UNION ALL ".join((held, *map(_expired_bits, spans)))
+    return f"{held} UNION ALL {_expired_bits(key, spans)}"
 
 
-def _expired_bits(span: Span) -> str:
-    first, last = divmod(span.first, WINDOW), divmod(max(span.first, span.end - 1), WINDOW)
-    end = last[1] + (span.end > span.first)
+def _expired_bits(key: str, spans: Sequence[Span]) -> str:
+    listed = ", ".join(
+        f"({quote(each.log_id)}, {int(each.partition)}, {int(each.first)}, {int(each.end)})"
+        for each in spans
+    )
+    within = (
+        f"toUInt32(greatest(toInt64(any(first)) - toInt64(number) * {WINDOW}, 0)), "
+        f"toUInt32(least(toInt64(any(end)) - toInt64(number) * {WINDOW}, {WINDOW}))"
+    )
     return (
-        "SELECT workspace_id, log_id, log_partition, million AS number, false AS is_held, "
-        "0 AS held, bitmapSubsetInRange(groupBitmapMergeState(positions), "
-        f"toUInt32(if(million = {first[0]}, {first[1]}, 0)), "
-        f"toUInt32(if(million = {last[0]}, {end}, {WINDOW}))) AS bits FROM {_EXPIRED} "
-        f"WHERE log_id = {quote(span.log_id)} AND log_partition = {int(span.partition)} "
-        f"AND million >= {first[0]} AND million <= {last[0]} "
-        "GROUP BY workspace_id, log_id, log_partition, million"
+        f"SELECT {key}, million AS number, false AS is_held, 0 AS held, "
+        f"bitmapSubsetInRange(groupBitmapMergeState(positions), {within}) AS bits "
+        f"FROM {_EXPIRED} INNER JOIN (SELECT * FROM VALUES('log_id String, "
+        f"log_partition UInt32, first UInt64, end UInt64', {listed})) AS spans "
+        "USING (log_id, log_partition) "
+        f"WHERE million * {WINDOW} < end AND (million + 1) * {WINDOW} > first "
+        f"GROUP BY {key}, number"
     )
 
 
-def _expired(spans: Sequence[Span]) -> str:
-    """By workspace, how many have expired. One that is still there is not gone: a deletion may
+def _still_there() -> str:
+    """Rows beside those that have expired. One of them that is there is not gone: a deletion may
     have been broken off."""
-    columns = "workspace_id, log_id, log_partition, log_position"
     window = f"log_id, log_partition, intDiv(log_position, {WINDOW})"
-    rows = (
-        f"SELECT {columns} FROM ({_union(columns, _any_of(spans))}) "
-        f"WHERE ({window}) IN (SELECT log_id, log_partition, million FROM {_EXPIRED})"
-    )
-    return (
-        "SELECT workspace_id, groupBitmapMerge(bits) - groupBitmapMergeIf(bits, is_held) "
-        f"AS expired FROM ({_bits(rows, spans)}) "
-        "GROUP BY workspace_id, log_id, log_partition, number HAVING expired > 0"
-    )
+    columns = "workspace_id, log_id, log_partition, log_position"
+    return _union(columns, f"({window}) IN (SELECT log_id, log_partition, million FROM {_EXPIRED})")
 
 
 def _union(columns: str, where: str) -> str:

@@ -20,6 +20,7 @@ from headrace.runtime.setting_text import (
     name,
     networks,
     offset,
+    optional_at_least,
     optional_path,
     optional_seconds,
     optional_whole_number,
@@ -251,8 +252,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "store_max_bytes": Setting(
         "HEADRACE_STORE_MAX_BYTES",
         "",
-        "Bound of the embedded store: beyond it, what was received first is deleted; empty: none.",
-        optional_whole_number,
+        "Bound of the embedded store, in bytes, at least 1 GiB: beyond it, what was received first "
+        "is deleted; empty: none.",
+        optional_at_least(1024 * MEBIBYTE),
     ),
     "store_max_queries": Setting(
         "HEADRACE_STORE_MAX_QUERIES",

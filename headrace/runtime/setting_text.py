@@ -187,6 +187,11 @@ def optional_whole_number(text: str) -> int | None:
     return whole_number(text) if text else None
 
 
+def optional_at_least(least: int) -> Callable[[str], int | None]:
+    parse = at_least(least)
+    return lambda text: parse(text) if text else None
+
+
 def share(text: str) -> float:
     number = _float(text)
     if not 0 < number <= 1:

@@ -20,7 +20,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from headrace.schemas.erased import ErasedIds
 from headrace.schemas.event_ids import REQUEST_CHARACTERS
-from headrace.store import outcomes, retention
+from headrace.store import outcomes
 from headrace.store.columns import (
     columns_of,
     duplicate_columns,
@@ -45,6 +45,7 @@ from headrace.store.port import (
     Sent,
 )
 from headrace.store.refresh import Identities
+from headrace.store.retention import Retention
 from headrace.store.text import moment, quote
 
 LINK_SECONDS: Final = 10
@@ -73,6 +74,7 @@ class ClickHouseStore:
         self._database = database
         self._guarantees = guarantees
         self._inserts = Inserts(connection, guarantees)
+        self._retention = Retention(connection, database, guarantees)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self._identities = Identities(
             connection, database, self._in_thread, cluster=guarantees.cluster
@@ -162,12 +164,10 @@ class ClickHouseStore:
         return {str(workspace): frozenset(digests) for workspace, digests in rows}
 
     async def delete_old(self, now: datetime) -> int:
-        return await self._in_thread(retention.delete_old, self._connection, self._database, now)
+        return await self._in_thread(self._retention.delete_old, now)
 
     async def delete_beyond(self, most_bytes: int, now: datetime) -> int:
-        return await self._in_thread(
-            retention.delete_beyond, self._connection, self._database, most_bytes, now
-        )
+        return await self._in_thread(self._retention.delete_beyond, most_bytes, now)
 
     async def count_outcomes(self, since: datetime, until: datetime) -> Outcomes:
         stored = await self._rows(outcomes.stored_sql(self._database, since, until))

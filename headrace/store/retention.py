@@ -18,6 +18,7 @@ import msgspec
 
 from headrace.schemas.errors import HeadraceError
 from headrace.store.connection import Connection, Settings
+from headrace.store.guarantees import ON_ONE_SERVER, Guarantees
 from headrace.store.text import moment, quote, quote_name
 
 FOR_EVER: Final = 0
@@ -29,7 +30,7 @@ _RECEIVED: Final = {
     "rejected_events_rows": "received_at",
     "deduplicated_events_rows": "deduplicated_at",
 }
-_DELETE: Final[Settings] = {"lightweight_deletes_sync": 2}
+_HIDING: Final[Settings] = {"lightweight_deletes_sync": 2}
 """Rows are hidden at once and leave the disk with the next merge of their part."""
 _IN_BACKGROUND: Final[Settings] = {"mutations_sync": 0}
 YOUNGEST: Final = timedelta(hours=1)
@@ -58,104 +59,147 @@ def kept_days(connection: Connection, database: str) -> Mapping[str, int]:
     return {str(workspace): int(days) for workspace, days in rows}
 
 
-def delete_old(connection: Connection, database: str, now: datetime) -> int:
-    """Delete what is past its time; returns how many rows there were. May be repeated."""
-    deleted = 0
-    for workspace_id, days in kept_days(connection, database).items():
+class Retention:
+    """Deletes from one database, for whoever does it beside the work."""
+
+    def __init__(
+        self, connection: Connection, database: str, guarantees: Guarantees = ON_ONE_SERVER
+    ) -> None:
+        self._connection = connection
+        self._name = database
+        self._database = quote_name(database)
+        self._guarantees = guarantees
+
+    def delete_old(self, now: datetime) -> int:
+        """Delete what is past its time; returns how many rows there were. May be repeated."""
+        deleted = 0
+        for workspace_id, days in kept_days(self._connection, self._name).items():
+            for table, received in _RECEIVED.items():
+                before = moment(now - timedelta(days=days))
+                where = f"workspace_id = {quote(workspace_id)} AND {received} < {before}"
+                old = self._expire(table, where)
+                if old.rows:
+                    self._connection.run(
+                        f"DELETE FROM {self._database}.{table} WHERE {old.where}",
+                        settings=_HIDING,
+                    )
+                deleted += old.rows
+        return deleted
+
+    def delete_beyond(self, most_bytes: int, now: datetime) -> int:
+        """If the database takes more, delete what was received first, of all workspaces, until it
+        takes a tenth less; but nothing of the last hour.
+
+        Returns how many rows there were. They leave the disk in the background, by a mutation;
+        while one is at work, nothing more is begun. May be repeated. Raises `HeadraceError` where
+        deleting does not help.
+        """
+        sizes = self._sizes()
+        excess = sum(size.bytes for size in sizes.values()) - most_bytes
+        if excess <= 0 or self._is_at_work():
+            return 0
+        others = sum(size.bytes for table, size in sizes.items() if table not in _RECEIVED)
+        wanted = excess + most_bytes // 10
+        if others > most_bytes - most_bytes // 10:
+            raise HeadraceError(
+                f"the store is to take {most_bytes:,} bytes, and what is not deleted of it (links "
+                f"above all) takes {others:,}: nothing is deleted. Raise HEADRACE_STORE_MAX_BYTES"
+            )
+        cut = self._cut(sizes, wanted, now - YOUNGEST)
+        if cut is None:
+            return 0
+        deleted = 0
         for table, received in _RECEIVED.items():
-            before = moment(now - timedelta(days=days))
-            name = f"{quote_name(database)}.{table}"
-            old = f"workspace_id = {quote(workspace_id)} AND {received} < {before}"
-            if count := _count(connection, name, old):
-                _keep_places(connection, database, name, old)
-                connection.run(f"DELETE FROM {name} WHERE {old}", settings=_DELETE)
-                deleted += count
-    return deleted
+            old = self._expire(table, f"{received} < {moment(cut)}")
+            if old.rows:
+                self._connection.run(
+                    f"ALTER TABLE {self._database}.{table} DELETE WHERE {old.where}",
+                    settings=_IN_BACKGROUND,
+                )
+            deleted += old.rows
+        return deleted
+
+    def _expire(self, table: str, where: str) -> _Old:
+        """Keep the places of rows that are about to be deleted.
+
+        Only up to the highest there is now of each partition: its rows come in order, so one that
+        comes later, however long ago it was received, waits for the next time.
+        """
+        name = f"{self._database}.{table}"
+        ends = self._connection.rows(
+            f"SELECT log_id, log_partition, max(log_position), count() FROM {name} "
+            f"WHERE {where} GROUP BY log_id, log_partition",
+            settings=self._guarantees.reads,
+        )
+        if not ends:
+            return _Old(where, 0)
+        upto = " OR ".join(
+            f"(log_id = {quote(str(log_id))} AND log_partition = {int(partition)} "
+            f"AND log_position <= {int(highest)})"
+            for log_id, partition, highest, _ in ends
+        )
+        where = f"{where} AND ({upto})"
+        self._connection.run(
+            f"INSERT INTO {self._database}.expired_positions_rows "
+            f"SELECT log_id, log_partition, intDiv(log_position, {MILLION}) AS million, "
+            f"workspace_id, groupBitmapState(toUInt32(log_position % {MILLION})) "
+            f"FROM {name} WHERE {where} GROUP BY log_id, log_partition, million, workspace_id",
+            settings={**self._guarantees.inserts, **self._guarantees.reads},
+        )
+        return _Old(where, sum(int(count) for *_, count in ends))
+
+    def _sizes(self) -> Mapping[str, _Size]:
+        """By table, of what it has on the disk."""
+        rows = self._connection.rows(
+            "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts "
+            f"WHERE database = {quote(self._name)} AND active GROUP BY table"
+        )
+        return {str(table): _Size(int(count), int(size)) for table, count, size in rows}
+
+    def _is_at_work(self) -> bool:
+        """Whether a mutation is; raises `HeadraceError` if it gets nowhere."""
+        rows = self._connection.rows(
+            "SELECT table, latest_fail_reason FROM system.mutations "
+            f"WHERE database = {quote(self._name)} "
+            f"AND table IN ({', '.join(map(quote, _RECEIVED))}) AND NOT is_done"
+        )
+        for table, reason in rows:
+            if reason:
+                raise HeadraceError(f"rows of {table} cannot be deleted: {str(reason)[:300]}")
+        return bool(rows)
+
+    def _cut(
+        self, sizes: Mapping[str, _Size], wanted_bytes: int, latest: datetime
+    ) -> datetime | None:
+        """Up to when rows must go for so many bytes; None if there is none that may."""
+        slots: defaultdict[datetime, float] = defaultdict(float)
+        for table, received in _RECEIVED.items():
+            size = sizes.get(table)
+            if size is None or not size.rows:
+                continue
+            rows = self._connection.rows(
+                f"SELECT toUnixTimestamp(toStartOfTenMinutes(assumeNotNull({received}))) AS slot, "
+                f"count() FROM {self._database}.{table} "
+                f"WHERE {received} < {moment(latest)} GROUP BY slot"
+            )
+            for slot, count in rows:
+                slots[datetime.fromtimestamp(int(slot), UTC)] += int(count) * size.bytes / size.rows
+        cut = None
+        for slot in sorted(slots):
+            if wanted_bytes <= 0:
+                break
+            wanted_bytes -= int(slots[slot])
+            cut = min(slot + _SLOT, latest)
+        return cut
 
 
-def delete_beyond(connection: Connection, database: str, most_bytes: int, now: datetime) -> int:
-    """If the database takes more, delete what was received first, of all workspaces, until it
-    takes a tenth less; but nothing of the last hour.
+class _Old(msgspec.Struct, frozen=True):
+    """What is to be deleted: the condition, and how many rows there are."""
 
-    Returns how many rows there were. They leave the disk in the background, by a mutation; while
-    one is at work, nothing more is begun. May be repeated.
-    """
-    sizes = _sizes(connection, database)
-    excess = sum(size.bytes for size in sizes.values()) - most_bytes
-    if excess <= 0 or _is_at_work(connection, database):
-        return 0
-    cut = _cut(connection, database, sizes, excess + most_bytes // 10, now - YOUNGEST)
-    if cut is None:
-        return 0
-    deleted = 0
-    for table, received in _RECEIVED.items():
-        name, old = f"{quote_name(database)}.{table}", f"{received} < {moment(cut)}"
-        if count := _count(connection, name, old):
-            _keep_places(connection, database, name, old)
-            connection.run(f"ALTER TABLE {name} DELETE WHERE {old}", settings=_IN_BACKGROUND)
-            deleted += count
-    return deleted
+    where: str
+    rows: int
 
 
 class _Size(msgspec.Struct, frozen=True):
     rows: int
     bytes: int
-
-
-def _sizes(connection: Connection, database: str) -> Mapping[str, _Size]:
-    """By table, of what it has on the disk."""
-    rows = connection.rows(
-        "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts "
-        f"WHERE database = {quote(database)} AND active GROUP BY table"
-    )
-    return {str(table): _Size(int(count), int(size)) for table, count, size in rows}
-
-
-def _is_at_work(connection: Connection, database: str) -> bool:
-    rows = connection.rows(
-        f"SELECT count() FROM system.mutations WHERE database = {quote(database)} "
-        f"AND table IN ({', '.join(map(quote, _RECEIVED))}) AND NOT is_done"
-    )
-    return int(rows[0][0]) > 0
-
-
-def _cut(
-    connection: Connection,
-    database: str,
-    sizes: Mapping[str, _Size],
-    wanted_bytes: int,
-    latest: datetime,
-) -> datetime | None:
-    """Up to when rows must go for so many bytes; None if there is none that may."""
-    slots: defaultdict[datetime, float] = defaultdict(float)
-    for table, received in _RECEIVED.items():
-        size = sizes.get(table)
-        if size is None or not size.rows:
-            continue
-        rows = connection.rows(
-            f"SELECT toUnixTimestamp(toStartOfTenMinutes(assumeNotNull({received}))) AS slot, "
-            f"count() FROM {quote_name(database)}.{table} "
-            f"WHERE {received} < {moment(latest)} GROUP BY slot"
-        )
-        for slot, count in rows:
-            slots[datetime.fromtimestamp(int(slot), UTC)] += int(count) * size.bytes / size.rows
-    cut = None
-    for slot in sorted(slots):
-        if wanted_bytes <= 0:
-            break
-        wanted_bytes -= int(slots[slot])
-        cut = min(slot + _SLOT, latest)
-    return cut
-
-
-def _count(connection: Connection, name: str, where: str) -> int:
-    return int(connection.rows(f"SELECT count() FROM {name} WHERE {where}")[0][0])
-
-
-def _keep_places(connection: Connection, database: str, name: str, where: str) -> None:
-    connection.run(
-        f"INSERT INTO {quote_name(database)}.expired_positions_rows "
-        f"SELECT log_id, log_partition, intDiv(log_position, {MILLION}) AS million, "
-        f"workspace_id, groupBitmapState(toUInt32(log_position % {MILLION})) "
-        f"FROM {name} WHERE {where} GROUP BY log_id, log_partition, million, workspace_id"
-    )

@@ -49,7 +49,7 @@ def test_ulids_of_two_processes_differ() -> None:
 
 
 def test_random_bits_at_their_end_carry_over() -> None:
-    """Two thousand ids starting at the largest number there is; the next millisecond's are larger."""
+    """Ids that start at the largest number there is; the next millisecond has larger ones."""
     maker = UlidMaker(lambda count: b"\xff" * count)
     ids = maker.make(2_000, START)
     assert [number_of(each) - number_of(ids[0]) for each in ids] == list(range(2_000))

@@ -22,7 +22,7 @@ from headrace.runtime.reach import operator_login, settings_for
 from headrace.runtime.store_reader import StoreReader
 from headrace.store import connection as store
 from headrace.store.migrate import migrate
-from headrace.store.retention import delete_old, keep_for
+from headrace.store.retention import Retention, keep_for
 from tests.eventlog.adapters import owned
 from tests.eventlog.sqlite_files import appending, membership
 from tests.runtime.homes import make_home, point_home_at
@@ -79,18 +79,22 @@ class Rows:
             client.command(f"TRUNCATE TABLE {table}")
         client.close()
 
-    def expire(self, *, broken_off: bool = False) -> None:
-        """Delete what was received over 30 days ago, or all but delete it."""
+    def expire(self, *, broken_off: bool = False, meanwhile: Sequence[int] = ()) -> None:
+        """Delete what was received over 30 days ago, or all but delete it. `meanwhile` are old
+        rows that come between the two steps."""
+        insert = self.store
 
         class Connection(store.Connection):
             def run(self, sql: str, *, settings: store.Settings | None = None) -> None:
+                if meanwhile and sql.startswith("DELETE"):
+                    insert(*meanwhile, received_at=OLD)
                 if not (broken_off and sql.startswith("DELETE")):
                     super().run(sql, settings=settings)
 
         connection = Connection(self.server.url, PROCESSOR, PASSWORD)
         for workspace_id in ("ws_one", "ws_two"):
             keep_for(connection, "headrace", workspace_id, 30)
-        delete_old(connection, "headrace", NOW)
+        Retention(connection, "headrace").delete_old(NOW)
         connection.close()
 
     def _insert(self, table: str, positions: Sequence[int], changes: dict[str, Any]) -> None:
@@ -298,6 +302,30 @@ def test_an_expiry_that_was_broken_off_counts_once(home: Path, rows: Rows) -> No
     found = read(home, rows.ends())
     assert (found.is_equal, found.settled) == (True, 10)
     assert [hour.expired for hour in found.hours] == [4, 0]
+
+
+def test_rows_that_come_while_others_expire_wait_for_the_next_time(home: Path, rows: Rows) -> None:
+    """Received as long ago, by a processor that catches up: none goes without its place."""
+    rows.store(1, 2, 3, received_at=OLD)
+    rows.store(4, 5, 6, 7, 8)
+    rows.expire(meanwhile=[9, 10])
+    found = read(home, rows.ends())
+    assert (found.is_equal, found.settled) == (True, 10)
+    assert [(hour.stored, hour.expired) for hour in found.hours] == [(2, 3), (5, 0)]
+    rows.expire()
+    found = read(home, rows.ends())
+    assert (found.is_equal, [hour.expired for hour in found.hours]) == (True, [5, 0])
+
+
+def test_many_partitions_fit_into_one_question(home: Path, rows: Rows) -> None:
+    """64 of them; and nothing of one is counted for another."""
+    rows.store(1, 2, received_at=OLD)
+    rows.store(3, 4)
+    rows.expire()
+    ends = [rows.ends(partition=partition, committed=5, end=5) for partition in range(64)]
+    first, *others = read(home, *ends).partitions
+    assert first.is_whole
+    assert [each.missing for each in others] == [[Range(1, 4)]] * 63
 
 
 def test_expired_places_over_several_windows(home: Path, rows: Rows) -> None:

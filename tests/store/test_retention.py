@@ -120,11 +120,24 @@ async def test_beyond_the_bound_what_came_first_is_deleted(tables: ServerTables)
     assert await tables.store.delete_beyond(bound, later) == 0
 
 
+async def test_where_something_else_is_large_nothing_is_deleted(tables: ServerTables) -> None:
+    """All events would go, and it would not help."""
+    await fill_hours(tables, 3, 100)
+    tables.connection.run(
+        f"INSERT INTO `{tables.database}`.erased_ids_rows (workspace_id, digest) "
+        "SELECT 'ws', randomPrintableASCII(100) FROM numbers(20000)"
+    )
+    with pytest.raises(HeadraceError, match="nothing is deleted"):
+        await tables.store.delete_beyond(size(tables) - 1_000, MORNING + timedelta(days=1))
+    assert len(tables.events()) == 300
+
+
 async def test_what_is_young_is_not_deleted_for_want_of_room(tables: ServerTables) -> None:
     """The last hour stays whatever the bound says."""
-    await fill_hours(tables, 3, 100)
+    await fill_hours(tables, 3, 1_000)
     now = MORNING + timedelta(hours=2, minutes=30)
-    assert await tables.store.delete_beyond(1, now) == 200
+    bound = size(tables) * 3 // 10
+    assert await tables.store.delete_beyond(bound, now) == 2_000
     await until_at_rest(tables)
-    assert [row[1] for row in tables.events()] == list(range(201, 301))
-    assert await tables.store.delete_beyond(1, now) == 0
+    assert [row[1] for row in tables.events()] == list(range(2_001, 3_001))
+    assert await tables.store.delete_beyond(bound // 2, now) == 0
