@@ -38,6 +38,10 @@ def left_of_requests(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if "forget" in path.name]
 
 
+def holds(folder: Path, content: bytes) -> bool:
+    return any(content in file.read_bytes() for file in folder.glob("log.sqlite*"))
+
+
 async def done(request: Request) -> None:
     async with asyncio.timeout(30):
         while not request.is_done():  # noqa: ASYNC110 - what we wait for is in a thread
@@ -78,6 +82,33 @@ async def test_what_nobody_was_there_to_do_is_done_later(tmp_path: Path) -> None
     async with appending(tmp_path) as appender:
         await done(request)
         assert await value(appender, b"a") == b""
+
+
+async def test_nothing_of_it_is_left_where_it_was(tmp_path: Path) -> None:
+    """Not in its page, nor in the WAL; what others have is still there. (A page that was split
+    before may hold a copy in its slack until that is written over.)"""
+    async with appending(tmp_path) as appender:
+        for number in range(18):
+            whose = b"of ws_1: a secret" if number % 3 == 0 else b"of ws_2: another's"
+            await keep(appender, (b"%05d" % number, whose + b"." * 200))
+        assert holds(tmp_path, b"a secret")
+        await done(Request(tmp_path / "log.sqlite", b"ws_1"))
+        assert not holds(tmp_path, b"a secret")
+        assert holds(tmp_path, b"another's")
+
+
+async def test_what_cannot_be_read_keeps_the_log_from_nothing(tmp_path: Path) -> None:
+    """Neither from taking records nor from what else shall be forgotten; and an empty request,
+    as a loss of power may leave it, is not one for everything."""
+    (tmp_path / "log.sqlite-forget-0").mkdir()
+    (tmp_path / "log.sqlite-forget-1").touch()
+    async with appending(tmp_path) as appender:
+        for number in range(20):
+            await keep(appender, (b"%05d" % number, b"of ws_%d" % (number % 2)))
+        await done(Request(tmp_path / "log.sqlite", b"ws_1"))
+        assert await value(appender, b"00001") == b""
+        assert await value(appender, b"00002") == b"of ws_0"
+        assert appender.is_writable()
 
 
 def test_a_log_that_is_none(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ An operator's command does it, beside the collectors: all keys are looked at, so
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from redis.asyncio.connection import AbstractConnection
@@ -17,6 +18,7 @@ from headrace.collector.redis.scripts import FORGET
 from headrace.schemas.errors import Unavailable
 
 _AT_ONCE: Final = 500
+_ANSWER_SECONDS: Final = 10.0
 
 
 async def forget_answers(url: str, content: bytes, *, prefix: bytes = PREFIX) -> int:
@@ -29,7 +31,8 @@ async def forget_answers(url: str, content: bytes, *, prefix: bytes = PREFIX) ->
     connection = address.connection()
     emptied, cursor = 0, b"0"
     try:
-        await connection.connect()  # type: ignore[no-untyped-call]  # the driver leaves it so
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await connection.connect()  # type: ignore[no-untyped-call]  # the driver leaves it so
         while True:
             cursor, keys = await _ask(
                 connection, b"SCAN", cursor, b"MATCH", prefix + b"key:*", b"COUNT", b"%d" % _AT_ONCE
@@ -40,12 +43,14 @@ async def forget_answers(url: str, content: bytes, *, prefix: bytes = PREFIX) ->
                 )
             if cursor == b"0":
                 return emptied
-    except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis at {address} cannot be asked to forget: {error}") from error
+    except (RedisError, OSError, TimeoutError) as error:
+        why = str(error) or f"no answer within {_ANSWER_SECONDS:g} s"
+        raise Unavailable(f"Redis at {address} cannot be asked to forget: {why}") from error
     finally:
         await connection.disconnect(nowait=True)
 
 
 async def _ask(connection: AbstractConnection, *words: bytes) -> Reply:
-    await connection.send_packed_command(pack(*words), check_health=False)
-    return await connection.read_response(disable_decoding=True)
+    async with asyncio.timeout(_ANSWER_SECONDS):
+        await connection.send_packed_command(pack(*words), check_health=False)
+        return await connection.read_response(disable_decoding=True)

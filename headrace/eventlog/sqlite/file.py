@@ -115,6 +115,7 @@ class LogFile:
         """
         deadline = time.monotonic() + _STEP_SECONDS
         last: bytes | None = after
+        self._connection.execute("PRAGMA secure_delete = ON")  # or the bytes stay in the page
         self._connection.execute("BEGIN IMMEDIATE")
         while last is not None and time.monotonic() < deadline:
             after, last = last, self._key_after(last, _SCAN_KEYS)
@@ -125,6 +126,7 @@ class LogFile:
             ).rowcount
             self._note_written(emptied * self._page_bytes)
         self._connection.execute("COMMIT")
+        self._connection.execute("PRAGMA secure_delete = OFF")
         return last
 
     def give_pages_back(self, *, keep_bytes: int | None = None) -> bool:

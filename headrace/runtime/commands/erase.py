@@ -19,7 +19,7 @@ from headrace.runtime.commands.output import JsonOption, print_json, printable, 
 from headrace.runtime.home import Home
 from headrace.runtime.options import HomeOption
 from headrace.runtime.settings import Settings
-from headrace.schemas.errors import HeadraceError
+from headrace.schemas.errors import HeadraceError, Unavailable
 
 _MORE = """
 A person is a user id with the devices (anonymous ids) that count as theirs. Erased are their
@@ -78,7 +78,10 @@ def _forget_answers(settings: Settings, workspace_id: bytes) -> tuple[int, Seque
     if settings.redis:
         from headrace.collector.redis.forgetting import forget_answers  # it brings the driver along
 
-        return asyncio.run(forget_answers(settings.redis, workspace_id)), ()
+        try:
+            return asyncio.run(forget_answers(settings.redis, workspace_id)), ()
+        except Unavailable as error:
+            return 0, (f"{error}. The idempotency records there are not emptied: run it again.",)
     log = Home(settings.home).log
     if not (settings.has_local_log and log.exists()):
         return 0, ()
@@ -87,7 +90,8 @@ def _forget_answers(settings: Settings, workspace_id: bytes) -> tuple[int, Seque
     while not request.is_done():
         if time.monotonic() >= deadline:
             return request.count, (
-                "The collector does not run: it forgets the idempotency records when it starts.",
+                "The idempotency records are not emptied yet: the collector does it as soon as it "
+                "runs and can write its log.",
             )
         time.sleep(0.05)
     return request.count, ()
