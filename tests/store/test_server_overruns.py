@@ -77,6 +77,27 @@ def test_an_operator_need_not_wait(tmp_path: Path) -> None:
         assert ask(server, OPERATOR, "SELECT 1").text == "1\n"
 
 
+def test_an_answer_that_has_begun_ends_with_the_error(tmp_path: Path) -> None:
+    """As any other error in the middle of a stream; and a file that cannot be written is no
+    reason to go on."""
+    rows = (
+        "SELECT toString(number) || repeat('x', 100), if(number = 65536, "
+        "arraySimilarity(range(toUInt32(number + 334464)), range(1, 400001), range(400000), "
+        "range(400000)), 0) FROM numbers(70000) SETTINGS max_block_size = 1024, "
+        "max_threads = 1 FORMAT TSV"
+    )
+    (tmp_path / "store" / "headrace_overruns.new").mkdir(parents=True)
+    with StoreProcess(tmp_path / "store", LIMITS) as server:
+        make_databases(server)
+        asking = Asking(server, ANALYST, rows)
+        assert server.wait() == EXIT_OVERRUN
+        asking.join(30)
+    assert asking.answer is not None
+    said = asking.answer.text if isinstance(asking.answer, Answer) else repr(asking.answer)
+    assert said.startswith("0x")
+    assert "on a single row" in said
+
+
 def test_a_query_that_ends_at_its_time_ends_nothing_else(tmp_path: Path) -> None:
     """Also one whose client reads nothing for longer than that."""
     with StoreProcess(tmp_path / "store", LIMITS) as server:

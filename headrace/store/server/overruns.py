@@ -65,9 +65,7 @@ class Overruns:
         wait = timedelta(seconds=self._limits.overrun_wait_seconds)
         if user.role is Role.ANALYST:
             self._until[user.name] = self._clock.now() + wait
-            beside = self._path.with_suffix(".new")
-            beside.write_bytes(msgspec.json.encode(self._until))
-            beside.replace(self._path)
+            self._keep()
         _LOG.error(
             "a query cannot be ended; the store starts anew", user=user.name, query_id=query_id
         )
@@ -78,6 +76,14 @@ class Overruns:
             "be ended, because a function works on a single row for longer than that. "
             "The server starts anew; give the function less",
         )
+
+    def _keep(self) -> None:
+        beside = self._path.with_suffix(".new")
+        try:
+            beside.write_bytes(msgspec.json.encode(self._until))
+            beside.replace(self._path)
+        except OSError as error:  # the process has to end all the same
+            _LOG.error("who has to wait could not be kept", path=str(beside), error=str(error))
 
     def _read(self) -> dict[str, datetime]:
         try:

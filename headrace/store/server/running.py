@@ -72,7 +72,7 @@ class Running:
         self._planner = planner
         self._tag = f"headrace-{next(_NUMBERS)}"
         self._killed = threading.Event()
-        self._overran: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._overran: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._seconds_in_call: float | None = None
         self._blocks = self._run()
         self.plan = Plan.nothing("")
@@ -82,13 +82,19 @@ class Running:
         await self.next_block()
 
     async def next_block(self) -> Result | None:
+        """Raises `Refusal`, also when nothing ends the statement (`give_up`)."""
         self._seconds_in_call = 0.0
+        call = asyncio.ensure_future(self._threads.call(next, self._blocks, None))
+        ends: set[asyncio.Future[Any]] = {call, self._overran}
         try:
-            return await self._threads.call(next, self._blocks, None)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            return call.result() if call.done() else self._overran.result()
         finally:
             self._seconds_in_call = None
 
     async def close(self) -> None:
+        if self._overran.done():
+            return  # its thread works on
         await self._threads.call(self._blocks.close)
 
     def tick(self, seconds: float) -> float:
@@ -101,7 +107,8 @@ class Running:
     def give_up(self, why: Exception) -> None:
         """Nothing ends it: whoever waits gets the error, and the thread is left to itself."""
         if not self._overran.done():
-            self._overran.set_result(why)
+            self._overran.set_exception(why)
+            self._overran.exception()  # nobody may be waiting
 
     def kill(self) -> None:
         """Order its end; to be repeated, for it may not have begun yet."""
@@ -113,13 +120,10 @@ class Running:
         working = asyncio.ensure_future(work)
         watching = asyncio.ensure_future(gone)
         try:
-            ends: set[asyncio.Future[Any]] = {working, watching, self._overran}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done() and not self._overran.done():
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
                 await self._kill_until_done(working)
                 raise HungUp
-            if not working.done():
-                raise self._overran.result()
             return working.result()
         finally:
             watching.cancel()
@@ -128,8 +132,6 @@ class Running:
 
     async def _kill_until_done(self, working: asyncio.Future[T]) -> None:
         while not working.done():
-            if self._overran.done():
-                return
             await asyncio.to_thread(self.kill)
             await asyncio.wait({working}, timeout=_KILL_AGAIN_SECONDS)
         working.exception()
