@@ -2,7 +2,7 @@
 
 Owns how that is asked with bounded memory, however many rows there are. One look at all positions
 keeps a bit for each, by windows of a million (125 kB); only windows that are not whole are then
-looked into, one at a time, by sorting their positions. Of rows that are past their workspace's time
+looked into, one at a time, by sorting their positions. Of rows that were deleted as old
 the positions are kept (`store/retention.py`): they count as held, as *expired*.
 """
 # ruff: noqa: S608 - names are ours, values are quoted or numbers
@@ -91,8 +91,8 @@ class Hour(msgspec.Struct, frozen=True):
     """What became of the records a workspace's collectors received in an hour.
 
     `hour` is None for what was received earlier than is shown, or has no time. `replayed` were
-    rejected and are stored by now: the event counts where it is stored. `expired` are past their
-    workspace's time and deleted, all in one line without an hour.
+    rejected and are stored by now: the event counts where it is stored. `expired` were deleted
+    as old, all in one line without an hour.
     """
 
     workspace_id: str
