@@ -182,14 +182,19 @@ class ControlData:
 
         Not a change that snapshots show, so the revision stays and nobody reloads.
         """
+        if not uses:
+            return
         column = api_keys.c.last_used_at
+        used_at: sa.BindParameter[datetime] = sa.bindparam("used_at")
+        # One statement for all: by itself each would cost the collector 100 µs.
+        update = (
+            api_keys.update()
+            .where(api_keys.c.id == sa.bindparam("key"), sa.or_(column.is_(None), column < used_at))
+            .values(last_used_at=used_at)
+        )
+        in_order = sorted(uses.items())  # or two collectors lock each other out
         with writing(self._engine) as connection:
-            for key_id, used_at in sorted(uses.items()):  # or two collectors lock each other out
-                connection.execute(
-                    api_keys.update()
-                    .where(api_keys.c.id == key_id, sa.or_(column.is_(None), column < used_at))
-                    .values(last_used_at=used_at)
-                )
+            connection.execute(update, [{"key": key, "used_at": at} for key, at in in_order])
 
     # users of the store
 

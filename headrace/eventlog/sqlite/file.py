@@ -60,10 +60,11 @@ class LogFile:
             connection.close()
             raise
 
-    def append(self, chunks: Sequence[NewChunk], keys: Sequence[KeyRecord], now: datetime) -> None:
+    def append(self, chunks: Sequence[NewChunk], keys: Sequence[KeyRecord], now: datetime) -> int:
         """Store chunks and keys in one transaction, on the disk when it returns.
 
-        If it raises, `committing` says whether it may have taken effect all the same.
+        Returns about how many bytes more the file takes for it. If it raises, `committing` says
+        whether it may have taken effect all the same.
         """
         self.committing = False
         position, rows, written_bytes = self._last_position, [], 0
@@ -83,7 +84,9 @@ class LogFile:
         self._connection.execute("COMMIT")
         self._last_position = position
         # A key goes to a page of its own, and to one of the index.
-        self._note_written(written_bytes + 2 * len(keys) * self._page_bytes)
+        key_bytes = 2 * len(keys) * self._page_bytes
+        self._note_written(written_bytes + key_bytes)
+        return written_bytes + self._page_bytes + key_bytes
 
     def roll_back(self) -> None:
         """Undo what a failed call left open."""

@@ -95,7 +95,7 @@ class Writer:
     def _try_commit(self, group: Sequence[Pending]) -> HeadraceError | None:
         assert self._file is not None  # else there is a refusal
         try:
-            self._file.append(
+            self.used_bytes += self._file.append(
                 join_small(p.chunk for p in group if p.chunk is not None),
                 [p.key_record for p in group if p.key_record is not None],
                 self._clock.now(),
@@ -135,7 +135,8 @@ class Writer:
             more = self._delete(file) or file.give_pages_back()
             more = self._forgetter.work(file) or more
         file.checkpoint_if_due()
-        self._note_used(file)
+        if is_due:  # in between it is estimated: to ask takes as long as a tenth of a commit
+            self._note_used(file)
         return more
 
     def _delete(self, file: LogFile) -> bool:
