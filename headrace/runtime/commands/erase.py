@@ -74,18 +74,19 @@ def run(
 
 
 def _forget_answers(settings: Settings, workspace_id: bytes) -> tuple[int, Sequence[str]]:
-    """Answers kept for retries hold values of what they refused. How many, and what is pending."""
-    if settings.redis:
-        from headrace.collector.redis.forgetting import forget_answers  # it brings the driver along
+    """Answers kept for retries hold values of what they refused. How many, and what is pending:
+    the tables are erased by now, and a receipt that is lost helps nobody."""
+    try:
+        if settings.redis:
+            from headrace.collector.redis.forgetting import forget_answers  # it brings the driver
 
-        try:
             return asyncio.run(forget_answers(settings.redis, workspace_id)), ()
-        except Unavailable as error:
-            return 0, (f"{error}. The idempotency records there are not emptied: run it again.",)
-    log = Home(settings.home).log
-    if not (settings.has_local_log and log.exists()):
-        return 0, ()
-    request = Request(log, workspace_id)
+        log = Home(settings.home).log
+        if not (settings.has_local_log and log.exists()):
+            return 0, ()
+        request = Request(log, workspace_id)
+    except Unavailable as error:
+        return 0, (f"{error}. The idempotency records there are not emptied: run it again.",)
     deadline = time.monotonic() + _FORGET_SECONDS
     while not request.is_done():
         if time.monotonic() >= deadline:
