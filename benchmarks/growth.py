@@ -3,14 +3,15 @@
 `python -m benchmarks.growth DIMENSION [size …]`: `workspaces`, `keys`, `types`, `links` or `rows`.
 At each size a whole node takes the same number of events for the same time in the same batches, all
 are drained and counted, and the CPU of each process is divided by the events. The ceiling is what
-the smallest size costs; it is measured once more at the end, which tells how far the machine itself
-drifts. `BENCH_SECONDS` in the environment is the length of a load (10). Links and rows are made
-once under the folder that `kept_tables.py` names, and stay for the next run.
+the smallest size costs right before and right after: machines drift, on shared ones by a third
+within minutes. `BENCH_SECONDS` in the environment is the length of a load (10). Links and rows are
+made once under the folder that `kept_tables.py` names, and stay for the next run.
 """
 
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -237,21 +238,21 @@ DIMENSIONS: Final[dict[str, tuple[Callable[[int], AbstractContextManager[Trial]]
 """What grows → how it is made, and at which sizes it is measured."""
 
 
-def lines_of(dimension: str, found: dict[int, Spent], again: Spent) -> list[Line]:
-    """For each size and process the CPU of an event, beside that of the smallest size."""
-    smallest = found[min(found)]
+def lines_of(
+    dimension: str, smallest: int, between: Sequence[Spent], found: dict[int, Spent]
+) -> list[Line]:
+    """For each size and process the CPU of an event, beside what the smallest size cost right
+    before and right after; `between` are those, one more than there are sizes in `found`."""
     lines = []
     for part, goal in (("collector", GOAL), ("processor", GOAL), ("store", "")):
-        least = getattr(smallest, part)
-        for size, spent in found.items():
-            what = f"{part}, {size:,} {dimension}: CPU per event"
-            is_first = spent is smallest
-            figure = getattr(spent, part)
-            lines.append(
-                Line(what, figure, "us", None if is_first else least, "" if is_first else goal)
-            )
-        what = f"{part}, {min(found):,} {dimension} once more"
-        lines.append(Line(what, getattr(again, part), "us", least))
+        least = [getattr(each, part) for each in between]
+        what = f"{part}, {smallest:,} {dimension}"
+        lines.append(Line(f"{what}: CPU per event", statistics.mean(least), "us"))
+        for number, (size, spent) in enumerate(found.items()):
+            around = statistics.mean(least[number : number + 2])
+            what_more = f"{part}, {size:,} {dimension}: CPU per event"
+            lines.append(Line(what_more, getattr(spent, part), "us", around, goal))
+        lines.append(Line(f"{what}: most of {len(least)}, and least", max(least), "us", min(least)))
     return lines
 
 
@@ -266,14 +267,18 @@ def main() -> None:
     making, sizes = DIMENSIONS[dimension]
     sizes = sorted({int(each) for each in sys.argv[2:]}) or sizes
     seconds = float(os.environ.get("BENCH_SECONDS", "10"))
-    found = {}
-    for size in sizes:
+    smallest, *larger = sizes
+
+    def measure(size: int) -> Spent:
         print(f"{size:,} {dimension}", flush=True)
         with making(size) as trial:
-            found[size] = spend(trial, seconds)
-    with making(sizes[0]) as trial:
-        again = spend(trial, seconds)
-    report(f"growth-{dimension}", lines_of(dimension, found, again))
+            return spend(trial, seconds)
+
+    between, found = [measure(smallest)], {}
+    for size in larger:
+        found[size] = measure(size)
+        between.append(measure(smallest))
+    report(f"growth-{dimension}", lines_of(dimension, smallest, between, found))
 
 
 if __name__ == "__main__":

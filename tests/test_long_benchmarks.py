@@ -95,11 +95,15 @@ def test_keys_that_are_made_at_once_are_keys(tmp_path: Path, *, workspaces_too: 
 
 
 def test_growth_is_told_beside_the_smallest_size() -> None:
-    """The smallest has no ceiling; the others have it for one."""
-    found = {10: growth.Spent(4.0, 8.0, 16.0), 1_000: growth.Spent(5.0, 8.0, 16.0)}
-    lines = {line.what: line for line in growth.lines_of("links", found, found[10])}
+    """The smallest has no ceiling; the others have what it cost around them."""
+    between = [growth.Spent(4.0, 8.0, 16.0), growth.Spent(4.0, 8.0, 16.0)]
+    between.append(growth.Spent(8.0, 8.0, 16.0))
+    found = {1_000: growth.Spent(5.0, 8.0, 16.0), 2_000: growth.Spent(5.0, 8.0, 16.0)}
+    lines = {line.what: line for line in growth.lines_of("links", 10, between, found)}
     assert lines["collector, 10 links: CPU per event"].ceiling is None
     assert lines["collector, 1,000 links: CPU per event"].is_missed
+    assert not lines["collector, 2,000 links: CPU per event"].is_missed
+    assert lines["collector, 2,000 links: CPU per event"].ceiling == 6.0
     assert not lines["processor, 1,000 links: CPU per event"].is_missed
 
 
