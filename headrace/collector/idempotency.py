@@ -45,7 +45,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is kept of an answer: the event ids are derivable, so a clean batch takes 50 bytes."""
+    """What is kept of an answer: the event ids are derivable, so a clean batch takes 60 bytes."""
 
     digest: bytes
     accepted: int

@@ -95,8 +95,7 @@ def retention(
 ) -> None:
     """For how long a workspace's rows are kept, counted from when events were received.
 
-    Older ones are deleted once an hour, links excepted. From then on give `headrace ledger` a
-    `--since` that is within the shortest retention: it misses what lies before.
+    Older ones are deleted once an hour, links excepted; `headrace ledger` counts them as expired.
     """
     from headrace.store.retention import keep_for, kept_days  # it brings clickhouse-connect along
 
