@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
@@ -47,6 +47,30 @@ _LINKED: Final = "logged_in_later"
 _LINK_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 0.2
 """Between two looks at links: each costs the store as much as a person's query."""
+
+
+def look(
+    client: Client,
+    sql: str,
+    answered: Mapping[str, float],
+    seen: dict[str, float],
+    is_over: Callable[[], bool],
+    *,
+    pause_seconds: float,
+) -> None:
+    """Ask again and again, noting when each name in the answer was seen first, until nothing is
+    sent any more and all that was answered is there; not for ever."""
+    deadline = None
+    while not (is_over() and len(seen) >= len(answered)):
+        if is_over() and deadline is None:
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            return
+        rows = client.query(sql).result_rows
+        now = time.monotonic()
+        for (name,) in rows:
+            seen.setdefault(name, now)
+        time.sleep(pause_seconds)
 
 
 class Freshness:
@@ -94,21 +118,12 @@ class Freshness:
 
     def _look(self) -> None:
         client = operator(self._place)
-        deadline = None
-        while not (self._is_sent and len(self._seen) >= len(self._answered)):
-            if self._is_sent and deadline is None:
-                deadline = time.monotonic() + _PATIENCE_SECONDS
-            if deadline is not None and time.monotonic() > deadline:
-                break
-            rows = client.query(
-                f"SELECT event_id FROM events_rows WHERE event = '{_NAME}' "
-                "AND received_at > now() - INTERVAL 10 SECOND"
-            ).result_rows
-            now = time.monotonic()
-            for (event_id,) in rows:
-                self._seen.setdefault(event_id, now)
-            time.sleep(0.02)
-        self._count(client, deadline or time.monotonic() + _PATIENCE_SECONDS)
+        sql = (
+            f"SELECT event_id FROM events_rows WHERE event = '{_NAME}' "
+            "AND received_at > now() - INTERVAL 10 SECOND"
+        )
+        look(client, sql, self._answered, self._seen, lambda: self._is_sent, pause_seconds=0.02)
+        self._count(client, time.monotonic() + _PATIENCE_SECONDS)
         client.close()
 
     def _count(self, client: Client, deadline: float) -> None:
@@ -148,20 +163,11 @@ class Links:
 
     def _look(self, load: asyncio.Task[list[float]]) -> None:
         client = operator(self._place)
-        deadline = None
-        while not (load.done() and len(self._seen) >= len(self._answered)):
-            if load.done() and deadline is None:
-                deadline = time.monotonic() + _PATIENCE_SECONDS
-            if deadline is not None and time.monotonic() > deadline:
-                break
-            rows = client.query(
-                f"SELECT anonymous_id FROM events WHERE event = '{_LINKED}' AND user_id = '' "
-                "AND person_id = concat('user-of-', anonymous_id)"
-            ).result_rows
-            now = time.monotonic()
-            for (device,) in rows:
-                self._seen.setdefault(device, now)
-            time.sleep(_LOOK_SECONDS)
+        sql = (
+            f"SELECT anonymous_id FROM events WHERE event = '{_LINKED}' AND user_id = '' "
+            "AND person_id = concat('user-of-', anonymous_id)"
+        )
+        look(client, sql, self._answered, self._seen, load.done, pause_seconds=_LOOK_SECONDS)
         client.close()
 
 

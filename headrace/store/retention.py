@@ -77,13 +77,7 @@ class Retention:
             for table, received in _RECEIVED.items():
                 before = moment(now - timedelta(days=days))
                 where = f"workspace_id = {quote(workspace_id)} AND {received} < {before}"
-                old = self._expire(table, where)
-                if old.rows:
-                    self._connection.run(
-                        f"DELETE FROM {self._database}.{table} WHERE {old.where}",
-                        settings=_HIDING,
-                    )
-                deleted += old.rows
+                deleted += self._delete(table, where, "DELETE FROM {table} WHERE {where}", _HIDING)
         return deleted
 
     def delete_beyond(self, most_bytes: int, now: datetime) -> int:
@@ -110,17 +104,14 @@ class Retention:
             return 0
         deleted = 0
         for table, received in _RECEIVED.items():
-            old = self._expire(table, f"{received} < {moment(cut)}")
-            if old.rows:
-                self._connection.run(
-                    f"ALTER TABLE {self._database}.{table} DELETE WHERE {old.where}",
-                    settings=_IN_BACKGROUND,
-                )
-            deleted += old.rows
+            where = f"{received} < {moment(cut)}"
+            deleted += self._delete(
+                table, where, "ALTER TABLE {table} DELETE WHERE {where}", _IN_BACKGROUND
+            )
         return deleted
 
-    def _expire(self, table: str, where: str) -> _Old:
-        """Keep the places of rows that are about to be deleted.
+    def _delete(self, table: str, where: str, statement: str, settings: Settings) -> int:
+        """Keep the places of rows, then delete them by a statement; how many there were.
 
         Only up to the highest there is now of each partition: its rows come in order, so one that
         comes later, however long ago it was received, waits for the next time.
@@ -132,7 +123,7 @@ class Retention:
             settings=self._guarantees.reads,
         )
         if not ends:
-            return _Old(where, 0)
+            return 0
         upto = " OR ".join(
             f"(log_id = {quote(str(log_id))} AND log_partition = {int(partition)} "
             f"AND log_position <= {int(highest)})"
@@ -146,7 +137,8 @@ class Retention:
             f"FROM {name} WHERE {where} GROUP BY log_id, log_partition, million, workspace_id",
             settings={**self._guarantees.inserts, **self._guarantees.reads},
         )
-        return _Old(where, sum(int(count) for *_, count in ends))
+        self._connection.run(statement.format(table=name, where=where), settings=settings)
+        return sum(int(count) for *_, count in ends)
 
     def _sizes(self) -> Mapping[str, _Size]:
         """By table, of what it has on the disk."""
@@ -191,13 +183,6 @@ class Retention:
             wanted_bytes -= int(slots[slot])
             cut = min(slot + _SLOT, latest)
         return cut
-
-
-class _Old(msgspec.Struct, frozen=True):
-    """What is to be deleted: the condition, and how many rows there are."""
-
-    where: str
-    rows: int
 
 
 class _Size(msgspec.Struct, frozen=True):

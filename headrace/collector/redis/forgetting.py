@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from headrace.collector.redis.address import read_redis_url
 from headrace.collector.redis.gate import PREFIX
-from headrace.collector.redis.line import Reply, pack
+from headrace.collector.redis.line import Reply, ask
 from headrace.collector.redis.scripts import FORGET
 from headrace.schemas.errors import Unavailable
 
@@ -52,5 +52,4 @@ async def forget_answers(url: str, content: bytes, *, prefix: bytes = PREFIX) ->
 
 async def _ask(connection: AbstractConnection, *words: bytes) -> Reply:
     async with asyncio.timeout(_ANSWER_SECONDS):
-        await connection.send_packed_command(pack(*words), check_health=False)
-        return await connection.read_response(disable_decoding=True)
+        return await ask(connection, *words)

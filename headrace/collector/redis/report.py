@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from headrace.collector.redis.address import read_redis_url
-from headrace.collector.redis.line import ROUND_TRIP_SECONDS, pack
+from headrace.collector.redis.line import ROUND_TRIP_SECONDS, ask
 
 _SECONDS: Final = 5.0
 _OLDEST: Final = (6, 2)
@@ -45,7 +45,7 @@ async def inspect_redis(url: str) -> RedisReport:
     try:
         async with asyncio.timeout(_SECONDS):
             await connection.connect()  # type: ignore[no-untyped-call]  # the driver leaves it so
-            facts = _facts(await _ask(connection, pack(b"INFO")))
+            facts = _facts(await ask(connection, b"INFO"))
             return _report(facts, await _latency(connection))
     except (RedisError, OSError, TimeoutError) as error:
         why = str(error) or f"no answer within {_SECONDS:.0f} s"
@@ -115,15 +115,9 @@ async def _latency(connection: AbstractConnection) -> float:
     seconds = []
     for _ in range(_PINGS):
         began = time.monotonic()
-        await _ask(connection, pack(b"PING"))
+        await ask(connection, b"PING")
         seconds.append(time.monotonic() - began)
     return min(seconds)
-
-
-async def _ask(connection: AbstractConnection, command: bytes) -> bytes:
-    await connection.send_packed_command(command, check_health=False)
-    answer: bytes = await connection.read_response(disable_decoding=True)
-    return answer
 
 
 def _facts(info: bytes) -> dict[str, str]:
