@@ -33,13 +33,14 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                # Before the answer: whoever has it may look at once.
+                if self.path != "/readyz":
+                    collector.seen.append((self.path, self.headers["X-Forwarded-For"] or ""))
                 status = 200 if collector.is_ready or self.path != "/readyz" else 503
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(name)))
                 self.end_headers()
                 self.wfile.write(name.encode())
-                if self.path != "/readyz":
-                    collector.seen.append((self.path, self.headers["X-Forwarded-For"] or ""))
 
             def log_message(self, *_: object) -> None:
                 pass
