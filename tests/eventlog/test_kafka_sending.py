@@ -107,6 +107,30 @@ async def test_a_late_answer_counts_for_the_batch_that_it_is_about() -> None:
         assert not any(b"second" in payload for payload in confirmed)
 
 
+@pytest.mark.parametrize(("before", "requests"), [(2, 2), (3, 1)])
+async def test_after_several_appends_those_that_follow_go_together(
+    before: int, requests: int
+) -> None:
+    """One that comes a moment after another, before the loop looks at its timers, waits for it; but
+    where few append, each goes at once."""
+
+    async def append_now() -> None:
+        await appender.append(Batch([record_for(0, 2)]))
+
+    async def append_next() -> None:
+        await asyncio.sleep(0)
+        await appender.append(Batch([record_for(1, 2)]))
+
+    options = options_of()
+    link = ToldLink(options, 2, take)
+    async with appending_on(link, options) as appender:
+        await append_now()
+        await asyncio.gather(*[append_now() for _ in range(before)])
+        link.sent.clear()
+        await asyncio.gather(append_now(), append_next())
+        assert len(link.sent) == requests
+
+
 async def test_a_batch_refused_here_and_in_doubt_there_may_be_stored() -> None:
     """One partition refuses, another does not answer: the next try must be marked, whichever of
     the two comes first."""

@@ -30,6 +30,10 @@ from headrace.runtime.clock import Clock
 from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
 
 _MOMENT_SECONDS: Final = 0.005
+_SOME_APPENDS: Final = 3
+_GATHER_SECONDS: Final = 0.001
+"""Where so many appends went with the last request, more will come at once, from those whom its
+answer sends on: together they cost a fifth less than in two requests that take turns."""
 _PAUSE_SECONDS: Final = 0.3
 _BACKOFF_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 2.0
@@ -58,6 +62,8 @@ class KafkaAppender:
         self._is_writable = False
         self._why_not = ""
         self._is_stopped = False
+        self._appends = self._last_appends = 0
+        """Since the last request, and those before it."""
         self._running: asyncio.Task[None] = self._loop.create_task(self._run())
         self._ending: asyncio.Task[None] = self._loop.create_task(self._end_late())
 
@@ -79,6 +85,7 @@ class KafkaAppender:
         link = self._link or await self._connected(expires_at)
         append = Append(self._loop.create_future(), expires_at)
         self._waiting.add(batch, append, link.max_batch_bytes)
+        self._appends += 1
         self._wake.set()
         try:
             await append.future
@@ -189,8 +196,13 @@ class KafkaAppender:
         busy: set[int] = set()
         while True:
             await self._wake.wait()
+            if self._last_appends >= _SOME_APPENDS and self._waiting.is_small:
+                await asyncio.sleep(_GATHER_SECONDS)
             self._wake.clear()
-            for node, lanes in self._ready(link, busy).items():
+            ready = self._ready(link, busy)
+            if ready:
+                self._appends, self._last_appends = 0, self._appends
+            for node, lanes in ready.items():
                 busy.add(node)
                 sending = tasks.create_task(self._send(link, node, lanes))
                 sending.add_done_callback(partial(self._sent, busy, node, lanes))

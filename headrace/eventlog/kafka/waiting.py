@@ -149,15 +149,20 @@ class Waiting:
     def is_empty(self) -> bool:
         return not any(lane.parts or lane.outgoing for lane in self.lanes)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether all of it would not make one good batch."""
+        return self.held_bytes < GOOD_BATCH_BYTES
+
     def add(self, batch: Batch, append: Append, max_batch_bytes: int) -> None:
         """Put an append's records into their lanes; raises `Overloaded` if there is no room."""
         packed_headers = pack_headers(batch.headers)
-        packed = [
-            (lane, one)
-            for lane, records in self._split(batch.records)
-            for one in lane.pack(records, packed_headers, max_batch_bytes)
-        ]
-        size = sum([len(one.content) for _, one in packed])
+        packed: list[tuple[Lane, Packed]] = []
+        size = 0
+        for lane, records in self._split(batch.records):
+            for one in lane.pack(records, packed_headers, max_batch_bytes):
+                packed.append((lane, one))
+                size += len(one.content)
         self._demand_room(size)
         self.held_bytes += size
         for lane, one in packed:
