@@ -177,7 +177,8 @@ def fill_links(connection: Connection, links: int) -> None:
     """Add what is missing of `links`, and load them into the dictionary of all links."""
     sql = "SELECT count() FROM headrace.identity_links_rows"
     held, began = int(connection.rows(sql)[0][0]), time.monotonic()
-    for first in range(held // BLOCK * BLOCK, links, BLOCK):
+    missing = range(held // BLOCK * BLOCK, links, BLOCK) if held < links else ()
+    for first in missing:
         count = min(BLOCK, links - first)
         connection.run(
             "INSERT INTO headrace.identity_links_rows "
