@@ -7,7 +7,6 @@ who takes them (`bodies.py`), and the count of those that nobody has taken.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Protocol
 
 import msgspec
@@ -108,7 +107,7 @@ class Request(Incoming):
     ) -> None:
         super().__init__(method, path, query, headers, peer)
         self._source = source
-        self.pieces: deque[bytes] = deque()
+        self.pieces: list[bytes] = []
         self.untaken_bytes = 0
         self.keep_alive = True
         self.expects_go_ahead = False
@@ -118,10 +117,17 @@ class Request(Incoming):
         """Nobody waits for its answer any more."""
         self.arrival: asyncio.Future[None] | None = None
 
+    def take_whole(self) -> bytes | None:
+        if not self.is_whole or len(self.pieces) != 1:
+            return None
+        body = self.pieces.pop()
+        self._source.taken(self, len(body))
+        return body
+
     async def next_piece(self) -> tuple[bytes, bool]:
         while not self.is_gone:
             if self.pieces:
-                piece = self.pieces.popleft()
+                piece = self.pieces.pop(0)
                 self._source.taken(self, len(piece))
                 return piece, self.is_whole and not self.pieces
             if self.is_whole:

@@ -150,11 +150,13 @@ async def read_body(request: Incoming, held: Held, *, aside: Aside) -> Body:
         _check_type(request.text(b"content-type"))
     encoding = "" if _ENCODING not in headers else encoding_of(request.text(_ENCODING))
     max_bytes = MAX_BODY_BYTES + (_COMPRESSED_SLACK_BYTES if encoding else 0)
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length[:20]) > max_bytes:
-        raise _too_large()
-    body: Body
-    body, last = await request.next_piece()
+    body: Body | None = request.take_whole()
+    last = True
+    if body is None:
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length[:20]) > max_bytes:
+            raise _too_large()
+        body, last = await request.next_piece()
     if not held.grew(len(body)):
         await held.grow(len(body))
     if not last or len(body) > max_bytes:

@@ -7,7 +7,7 @@ may be let in; a page sees the answers' headers too, the errors' included.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from headrace.collector.answers import NO_CONTENT, Answer
@@ -27,7 +27,7 @@ def cors(origins: Sequence[str]) -> Middleware:
     allowed = {origin.rstrip("/").encode() for origin in origins}
 
     def around(handler: Handler) -> Handler:
-        async def answer(request: Incoming) -> Answer:
+        def answer(request: Incoming) -> Awaitable[Answer]:
             origin = request.headers.get(b"origin")
             if not any_origin:
                 request.answer_headers.append(_VARY)
@@ -38,7 +38,7 @@ def cors(origins: Sequence[str]) -> Middleware:
                 ]
                 if request.method == "OPTIONS" and _METHOD_ASKED in request.headers:
                     return _preflight(request)
-            return await handler(request)
+            return handler(request)
 
         return answer
 
@@ -48,7 +48,7 @@ def cors(origins: Sequence[str]) -> Middleware:
 _METHOD_ASKED: Final = b"access-control-request-method"
 
 
-def _preflight(request: Incoming) -> Answer:
+async def _preflight(request: Incoming) -> Answer:
     headers = [
         (b"access-control-allow-methods", b"GET, POST"),
         (b"access-control-max-age", b"%d" % _MAX_AGE_SECONDS),

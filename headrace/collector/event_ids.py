@@ -53,10 +53,9 @@ class UlidMaker:
         ids: list[str] = []
         while True:
             head, low = self._head, self._low
-            some = [head + pair for pair in _PAIRS[low : low + count - len(ids)]]
-            self._low = low + len(some)
-            ids += some
-            if len(ids) == count:
+            self._low = end = low + count - len(ids)
+            ids += [head + pair for pair in _PAIRS[low:end]]
+            if end <= len(_PAIRS):
                 return ids
             self._head, self._low = _next(head), 0
 

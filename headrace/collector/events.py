@@ -39,7 +39,7 @@ from headrace.collector.idempotency import (
     key_hash,
     read_key,
 )
-from headrace.collector.intake import LARGE_BYTES, Endpoint, appended, count_refused, record_headers
+from headrace.collector.intake import LARGE_BYTES, Endpoint, count_refused, record_headers
 from headrace.collector.records import make_records
 from headrace.collector.requests import Body, Incoming
 from headrace.eventlog.port import Batch
@@ -121,7 +121,7 @@ class EventsEndpoint(Endpoint):
         if event_ids:
             appending = self.shared.log.append(batch)
             del batch  # see `LocalKeys.append`
-            await appended(appending)
+            await appending
             self.shared.tallies.count(EVENTS_ACCEPTED, len(event_ids))
         return ok(self.say(event_ids, sent.decoded.rejections))
 
@@ -159,7 +159,7 @@ class EventsEndpoint(Endpoint):
         IDEMPOTENCY_DECISIONS.labels("marked" if marked else "first").inc()
         appending = self.shared.gate.append(entry, batch, kept, sent.now)
         del batch  # see `LocalKeys.append`
-        await appended(appending)
+        await appending
         self.shared.tallies.count(EVENTS_ACCEPTED, len(event_ids))
         return ok(self.say(event_ids, rejections))
 

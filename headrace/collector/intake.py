@@ -7,7 +7,7 @@ What happens to the body is the endpoints' (`events.py`, `replay.py`); they end 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, ClassVar, Final
 
@@ -75,7 +75,9 @@ class Endpoint:
     async def answer(self, request: Incoming) -> Answer:
         """The handler: everything up to the body, then `take`."""
         shared = self.shared
-        key = await shared.authentication.key_of(request, shared.clock.now())
+        key = shared.authentication.key_of(request, shared.clock.now())
+        if isinstance(key, Refusal):
+            await shared.authentication.refuse(request, key)
         limit = key.workspace.requests_per_minute or shared.requests_per_minute
         try:
             check_scope(key, self.scope_needed)
@@ -94,6 +96,8 @@ class Endpoint:
             self._check(entry.decision, key.workspace)
             with shared.budget.hold() as held:
                 return await self.take(request, key, held, entry)
+        except (Overloaded, Unavailable) as error:
+            raise _not_stored(error) from error
         finally:
             if entry.key is not None:
                 shared.gate.leave(entry)
@@ -103,7 +107,10 @@ class Endpoint:
         return None
 
     async def take(self, request: Incoming, key: ApiKey, held: Held, entry: Entry) -> Answer:
-        """Everything from the body on; what it weighs is counted in `held`."""
+        """Everything from the body on; what it weighs is counted in `held`.
+
+        An append that fails ends it: `Overloaded` and `Unavailable` become the answer.
+        """
         raise NotImplementedError
 
     def _check(self, decision: Decision, workspace: Workspace) -> None:
@@ -122,22 +129,19 @@ class Endpoint:
             )
 
 
-async def appended(append: Awaitable[None]) -> None:
-    """Wait for an append; raises `Refusal` (503) if it failed."""
-    try:
-        await append
-    except Overloaded as error:
-        raise Refusal(
+def _not_stored(error: Overloaded | Unavailable) -> Refusal:
+    """What a failed append is to the client: 503."""
+    if isinstance(error, Overloaded):
+        return Refusal(
             OVERLOADED,
             f"nothing was stored: {error}; retry",
             headers=[retry_after(error.retry_after)],
-        ) from error
-    except Unavailable as error:
-        raise Refusal(
-            UNAVAILABLE,
-            f"whether it was stored is unknown: {error}; retry, best with an Idempotency-Key",
-            headers=[retry_after(_UNAVAILABLE_RETRY_SECONDS)],
-        ) from error
+        )
+    return Refusal(
+        UNAVAILABLE,
+        f"whether it was stored is unknown: {error}; retry, best with an Idempotency-Key",
+        headers=[retry_after(_UNAVAILABLE_RETRY_SECONDS)],
+    )
 
 
 def count_refused(rejections: Iterable[Rejection]) -> None:

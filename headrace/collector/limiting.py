@@ -69,7 +69,9 @@ class SlidingWindow:
 
     def ask(self, limit: int, now: int, *, take: bool) -> Decision:
         """Whether one more may pass; counts it if it may and `take` is set."""
-        self.forget(now)
+        moments = self._moments
+        if moments and (moments[0] >> _COUNT_BITS) + _WINDOW <= now + _LOST:
+            self.forget(now)
         allowed = self._total < limit
         if allowed and take:
             self._count(limit, now)
@@ -97,6 +99,8 @@ class SlidingWindow:
     def _free_at(self, limit: int, now: int) -> int:
         """When more room comes; more than the oldest must leave if the limit was lowered."""
         excess = self._total - limit
+        if excess <= 0 and self._moments:
+            return (self._moments[0] >> _COUNT_BITS) + _WINDOW
         for moment in self._moments:
             excess -= moment & _COUNT_MASK
             if excess < 0:

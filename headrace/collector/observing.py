@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from itertools import count
@@ -38,18 +38,19 @@ log = structlog.get_logger(__name__)
 def observed(clock: Clock, tallies: Tallies, paths: Collection[str]) -> Middleware:
     """Counts and times requests. Paths not named share one label: a scanner makes no series."""
     seconds = {path: REQUEST_SECONDS.labels(path) for path in (*paths, _OTHER)}
-    counts: dict[tuple[str, int], Any] = {}
+    metrics: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def around(handler: Handler) -> Handler:
         async def answer(request: Incoming) -> Answer:
             started = clock.monotonic()
             answer = await handler(request)
             path = request.path if request.path in seconds else _OTHER
-            tallies.time(seconds[path], clock.monotonic() - started)
-            counter = counts.get((path, answer.status))
-            if counter is None:  # `labels` takes 1 µs
-                counter = counts[path, answer.status] = REQUESTS.labels(path, answer.status)
-            tallies.count(counter)
+            found = metrics.get((path, answer.status))
+            if found is None:  # `labels` takes 1 µs
+                found = REQUESTS.labels(path, answer.status), seconds[path]
+                metrics[path, answer.status] = found
+            tallies.count(found[0])
+            tallies.time(found[1], clock.monotonic() - started)
             return answer
 
         return answer
@@ -107,7 +108,7 @@ def identified(handler: Handler) -> Handler:
     process = secrets.token_hex(6).encode()
     numbers = count(1)
 
-    async def answer(request: Incoming) -> Answer:
+    def answer(request: Incoming) -> Awaitable[Answer]:
         given = request.headers.get(b"x-request-id")
         if given is None or not _TAKEN_ID.fullmatch(given):
             given = b"%s-%d" % (process, next(numbers))
@@ -115,8 +116,9 @@ def identified(handler: Handler) -> Handler:
         request.answer_headers.append((b"x-request-id", given))
         _REQUEST_ID.set(given.decode())
         trace = request.headers.get(_TRACEPARENT)
-        if trace is None:
-            return await handler(request)
+        return handler(request) if trace is None else logged(request, trace)
+
+    async def logged(request: Incoming, trace: bytes) -> Answer:
         with _logged_trace(trace):
             return await handler(request)
 

@@ -28,10 +28,10 @@ def make_records(
 ) -> list[NewRecord]:
     """One record per event, in their order. Runs for every event: 0.6 µs, half of it encoding."""
     prefix = record_prefix(workspace_id)
-    workspace: Any = workspace_id
-    received: Any = received_at
-    if len(events) > 1:  # what is the same in all of them is written once
-        workspace, received = _written(workspace_id), _written(received_at)
+    if len(events) == 1:
+        return [make_record(_value(events[0], event_ids[0], workspace_id, received_at), prefix)]
+    # What is the same in all of them is written once.
+    workspace, received = _written(workspace_id), _written(received_at)
     records = []
     for event, event_id in zip(events, event_ids, strict=True):
         user_id, anonymous_id = event.user_id, event.anonymous_id
@@ -63,6 +63,19 @@ def make_record(value: EventValue, prefix: bytes) -> NewRecord:
     if is_nobody(owner):
         owner = _owner(value.user_id, value.event_id)
     return NewRecord(prefix + owner.encode(), _encode(value))  # type: ignore[union-attr] # as above
+
+
+def _value(event: Event, event_id: str, workspace_id: str, received_at: datetime) -> EventValue:
+    return EventValue(
+        event_id,
+        workspace_id,
+        event.event,
+        event.timestamp,
+        received_at,
+        event.user_id,
+        event.anonymous_id,
+        event.properties,
+    )
 
 
 def _written(value: str | datetime) -> Any:

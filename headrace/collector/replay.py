@@ -17,7 +17,7 @@ from headrace.collector.answers import Answer, BatchAnswered, Rejection, ok
 from headrace.collector.bodies import Held, read_body
 from headrace.collector.decode import elements_of, judge
 from headrace.collector.gate import Entry
-from headrace.collector.intake import Endpoint, appended, count_refused, record_headers
+from headrace.collector.intake import Endpoint, count_refused, record_headers
 from headrace.collector.reasons import BadEvent, shown
 from headrace.collector.records import make_record, record_prefix
 from headrace.collector.requests import Body, Incoming
@@ -67,7 +67,7 @@ class ReplayEndpoint(Endpoint):
         records = _records(replayed.values, workspace_id)
         headers = {**record_headers(request), Header.MARK: MARK_REPLAY}
         if records:
-            await appended(self.shared.log.append(Batch(records, headers)))
+            await self.shared.log.append(Batch(records, headers))
             self.shared.tallies.count(EVENTS_ACCEPTED, len(records))
         event_ids = [value.event_id for value in replayed.values]
         rejections = replayed.rejections

@@ -6,7 +6,7 @@ router and its exception layer took longer than authentication and decoding toge
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 import msgspec
 
@@ -31,7 +31,7 @@ def router(routes: Iterable[Route]) -> Handler:
         if route.method == "GET":
             of_path["HEAD"] = route.handler
 
-    async def lead(request: Incoming) -> Answer:
+    def lead(request: Incoming) -> Awaitable[Answer]:
         of_path = handlers.get(request.path)
         if of_path is None:
             shown = request.path[:200]
@@ -39,12 +39,12 @@ def router(routes: Iterable[Route]) -> Handler:
         handler = of_path.get(request.method)
         if handler is None:
             return _other_method(request, sorted(of_path))
-        return await handler(request)
+        return handler(request)
 
     return lead
 
 
-def _other_method(request: Incoming, methods: list[str]) -> Answer:
+async def _other_method(request: Incoming, methods: list[str]) -> Answer:
     allowed = ", ".join(methods)
     headers = [(b"allow", allowed.encode())]
     if request.method == "OPTIONS":

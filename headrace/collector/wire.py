@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -28,6 +29,7 @@ def answer_bytes(status: int, date: bytes, headers: Headers, end: bytes) -> byte
     return b"".join(lines)
 
 
+@lru_cache(64)  # few paths are asked for, again and again
 def split_target(target: bytes) -> tuple[str, bytes]:
     """Path and query. Raises `ValueError` saying why it has none."""
     if target[:1] == b"/":
