@@ -39,6 +39,9 @@ _KAFKA_FLUSH_SECONDS: Final = 0.2
 """Each partition makes blocks of its own, and each block is an insert of the store."""
 _AFTER_BODY_SECONDS: Final = 30.0
 """A request that has its body is answered by then, also if the log does not answer."""
+_LOOK_SECONDS: Final = 0.02
+_LOOKS: Final = 500
+"""Ten seconds: for so long a collector that listens waits for its log before it says ready."""
 _SEEN_SECONDS: Final = 30.0
 """Whoever scrapes metrics now and then has done so by then."""
 
@@ -102,7 +105,23 @@ async def run_collector(
             remarks=_remarks(gate, directory),
             tracer=traces.requests if traces else None,
         )
-        await serve(build_app(parts), options, stop, lambda _host, _port: ready(), clock=clock)
+        listening = asyncio.Event()
+        saying = asyncio.create_task(_say_once_reached(listening, log, ready))
+        stack.callback(saying.cancel)
+        await serve(
+            build_app(parts), options, stop, lambda _host, _port: listening.set(), clock=clock
+        )
+
+
+async def _say_once_reached(listening: asyncio.Event, log: Appender, ready: Ready) -> None:
+    """Whoever sends at once when told that the collector is ready is not to be refused because
+    the log was not reached yet; but a log that is away keeps nobody waiting for the word."""
+    await listening.wait()
+    for _ in range(_LOOKS):
+        if log.log_id:
+            break
+        await asyncio.sleep(_LOOK_SECONDS)
+    ready()
 
 
 async def run_processor(

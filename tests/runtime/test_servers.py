@@ -61,7 +61,7 @@ def own_topic(kafka: KafkaServer, **more: str) -> dict[str, str]:
 def test_with_kafka_alone(make_node: MakeNode, kafka: KafkaServer) -> None:
     """The log is a topic that `up` makes; everything else stays in HOME."""
     node = make_node(**own_topic(kafka)).start()
-    until(lambda: post_ready(node), "the collector is ready")
+    assert post_ready(node), "the node said that it is ready"
     report = json.loads(node.run("status", "--json").stdout)
     assert report["log"]["partitions"] == 3
     assert not node.home.log.exists()
