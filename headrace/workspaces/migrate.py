@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
 from headrace.schemas.errors import Unavailable
 from headrace.workspaces.engine import is_postgresql, place, reading, writing
 from headrace.workspaces.errors import NewerDatabase
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 NEWEST: Final = "0002"
 """The version of the last file in `migrations/versions/`."""
@@ -34,11 +37,14 @@ def migrate(engine: sa.Engine) -> None:
     with reading(engine) as connection:
         if version_of(connection) == NEWEST:
             return
+    # Before the transaction: the import takes a second or more, and on SQLite whoever wants to
+    # write meanwhile gives up after five.
+    config = _configured()
     with _ALEMBIC, writing(engine) as connection:
         if is_postgresql(engine.url):
             _take_turn(connection)
         if version_of(connection) != NEWEST:
-            _upgrade(connection)
+            _upgrade(connection, config)
 
 
 def _take_turn(connection: sa.Connection) -> None:
@@ -60,13 +66,19 @@ def version_of(connection: sa.Connection) -> str | None:
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    from alembic import command
+def _configured() -> Config:
+    """Alembic, imported whole, which knows where the migrations are."""
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    return config
+
+
+def _upgrade(connection: sa.Connection, config: Config) -> None:
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
     config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = version_of(connection)

@@ -75,6 +75,28 @@ def test_opening_again_changes_nothing_and_loads_no_alembic(url: str) -> None:
     assert run.stdout == "['Shop'] False\n"
 
 
+def test_others_may_write_while_alembic_is_imported(tmp_path: Path) -> None:
+    """It takes long on a busy machine, and nobody waits longer than five seconds for the file."""
+    file = tmp_path / "control.sqlite"
+    program = (
+        "import sqlite3, sys; from headrace.workspaces.database import ControlData\n"
+        "class Writer:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.startswith('alembic'):\n"
+        "            other = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)\n"
+        "            other.execute('BEGIN IMMEDIATE')\n"
+        "            other.close()\n"
+        "            print(name)\n"
+        "sys.meta_path.insert(0, Writer())\n"
+        "ControlData.open(f'sqlite:///{sys.argv[1]}').close()"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "alembic.command" in run.stdout.splitlines()
+
+
 def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
     """The message says which versions these are and what to do."""
     ControlData.open(url).close()

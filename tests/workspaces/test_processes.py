@@ -127,11 +127,11 @@ def test_writers_wait_for_each_other(url: str) -> None:
     control = ControlData.open(url)
     control.create_workspace("Shop")
     before = control.revision()
-    made = finish([start(MAKE_KEYS, url, "25") for _ in range(4)])
+    made = finish([start(MAKE_KEYS, url, "10") for _ in range(4)])
     snapshot = control.snapshot()
-    assert len(set(made)) == 100
+    assert len(set(made)) == 40
     assert all(snapshot.find_key(key) for key in made)
-    assert control.revision() == before + 100
+    assert control.revision() == before + 40
     control.close()
 
 
