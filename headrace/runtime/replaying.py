@@ -22,7 +22,8 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.reach import is_local
 from headrace.runtime.rejects import Fate, RejectedEvent, fates
 from headrace.runtime.sending.batches import Batch
-from headrace.runtime.sending.delivery import Delivery, Target, open_client
+from headrace.runtime.sending.delivery import Delivery, Target, UnknownKey, open_client
+from headrace.runtime.sending.verdicts import Taken
 from headrace.runtime.store_reader import StoreReader
 from headrace.schemas.records import MAX_BODY_BYTES, MAX_EVENTS_PER_REQUEST
 from headrace.workspaces.database import ControlData
@@ -32,7 +33,8 @@ ENDPOINT: Final = "/v1/rejected/replay"
 _KEY_LIFE: Final = timedelta(hours=1)
 _KEY_NAME: Final = "rejected replay"
 _IN_FORCE_SECONDS: Final = 1.0
-"""What the node promises for changes of control data."""
+"""What the node promises for changes of control data, if it has time for them."""
+_PATIENCE_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.2
 _ROOM: Final = MAX_BODY_BYTES - 64 * 1024
 
@@ -129,6 +131,7 @@ class Replay:
     ) -> None:
         async with open_client(1, self._verify, direct=target.local) as client:
             delivery = Delivery(client, target)
+            deadline = time.monotonic() + _PATIENCE_SECONDS
             for events in batches:
                 ids = [event.event_id for event in events]
                 # Before: so that a rejection seen later is known to be a new one.
@@ -136,7 +139,7 @@ class Replay:
                 # A key of its own each time: what was rejected again may be sent again.
                 key = f"headrace-replay-{self._run}-{len(self._sent)}"
                 batch = Batch(key, [_encode(event) for event in events], list(range(len(ids))))
-                for part, taken in await delivery.deliver(batch):
+                for part, taken in await _insist(delivery, batch, deadline):
                     refused = {ids[part.lines[error.index]] for error in taken.errors}
                     before = {each: fate for each, fate in before.items() if each not in refused}
                     self.result.refused += len(refused)
@@ -154,6 +157,17 @@ class Replay:
             yield key
         finally:
             self._control.revoke_key(key)
+
+
+async def _insist(delivery: Delivery, batch: Batch, deadline: float) -> list[tuple[Batch, Taken]]:
+    """Deliver; until then a collector that does not know our new key yet is asked again."""
+    while True:
+        try:
+            return await delivery.deliver(batch)
+        except UnknownKey:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_IN_FORCE_SECONDS)
 
 
 def _in_batches(events: Iterable[RejectedEvent]) -> Iterator[list[RejectedEvent]]:

@@ -43,7 +43,10 @@ class ScriptedCollector:
         self.answers: dict[str, dict[str, Any]] = {}
         self.requests: list[Request] = []
         self.app = Starlette(
-            routes=[Route("/v1/batch/events", self.take, methods=["POST"])],
+            routes=[
+                Route(path, self.take, methods=["POST"])
+                for path in ("/v1/batch/events", "/v1/rejected/replay")
+            ],
         )
 
     @property

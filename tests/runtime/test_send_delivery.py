@@ -9,7 +9,13 @@ import httpx2
 import pytest
 
 from headrace.runtime.sending.batches import Batch
-from headrace.runtime.sending.delivery import Backoff, Delivery, SendingEnded, Target
+from headrace.runtime.sending.delivery import (
+    Backoff,
+    Delivery,
+    SendingEnded,
+    Target,
+    UnknownKey,
+)
 from headrace.runtime.sending.verdicts import Taken
 
 BATCH = Batch("key", [b'{"n":1}', b'{"n":2}', b'{"n":3}', b'{"n":4}'], [1, 2, 3, 4], 40)
@@ -137,9 +143,10 @@ async def test_a_request_still_running_is_asked_again() -> None:
 async def test_what_no_repeat_helps_ends_at_once(status: int) -> None:
     """One request, one sentence with the collector's own words."""
     collector = Collector(failed(status, "so"))
-    with pytest.raises(SendingEnded, match=f"it answered {status}: so it is"):
+    with pytest.raises(SendingEnded, match=f"it answered {status}: so it is") as raised:
         await collector.deliver()
     assert len(collector.requests) == 1
+    assert isinstance(raised.value, UnknownKey) == (status == 401)
 
 
 async def test_an_answer_that_is_no_collectors_ends_at_once() -> None:

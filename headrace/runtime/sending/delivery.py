@@ -40,6 +40,10 @@ class SendingEnded(HeadraceError):
     """The rest cannot be sent as things are."""
 
 
+class UnknownKey(SendingEnded):
+    """The collector does not know the key, or not yet."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """Which collector, with which key."""
 
@@ -131,8 +135,9 @@ class Delivery:
             match verdict:
                 case Taken() | Split():
                     return verdict
-                case Ended(reason):
-                    raise SendingEnded(f"{self._target.url}: {reason}")
+                case Ended(reason, unknown_key):
+                    ended = UnknownKey if unknown_key else SendingEnded
+                    raise ended(f"{self._target.url}: {reason}")
                 case Later():
                     await self._hold(verdict)
                 case Again(reason):

@@ -63,9 +63,13 @@ class Split(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """No repeat will help; the sentence says what to do."""
+    """No repeat will help; the sentence says what to do.
+
+    `unknown_key`: unless the key was made a moment ago.
+    """
 
     reason: str
+    unknown_key: bool = False
 
 
 Verdict = Taken | Later | Again | Split | Ended
@@ -84,6 +88,8 @@ def judge(response: httpx2.Response) -> Verdict:
             return _taken(response)
         case 400:
             return _bad_request(response)
+        case 401:
+            return Ended(_sentence(response), unknown_key=True)
         case 408:
             return Again(_sentence(response))
         case 409:
