@@ -196,9 +196,11 @@ def batch(*values: bytes, **headers: bytes) -> Batch:
     return Batch([NewRecord(b"key", value) for value in values], headers)
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+async def until(
+    condition: Callable[[], Awaitable[bool]], *, seconds: float = PATIENCE_SECONDS
+) -> None:
     """Wait for a condition; fail if it does not come true in good time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not await condition():
         assert time.monotonic() < deadline, "did not come true"
         await asyncio.sleep(0.01)

@@ -135,7 +135,7 @@ class Tools:
 
 
 class KafkaLogUnderTest:
-    """The contract suite's log: one partition, and little patience."""
+    """The contract suite's log, of one partition."""
 
     has_own_time = True
 
@@ -148,7 +148,7 @@ class KafkaLogUnderTest:
 
     @classmethod
     async def open(cls, broker: KafkaServer) -> KafkaLogUnderTest:
-        log = cls(await made(options_for(broker, append_seconds=1.5)))
+        log = cls(await made(options_for(broker)))
         await writable(log.appender)
         return log
 

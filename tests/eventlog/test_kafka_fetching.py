@@ -50,6 +50,9 @@ async def test_a_partition_without_leader_is_asked_for_no_more_often_as_time_goe
     assert brokers.looks <= brokers.fetches + 10
 
 
+LAST = 99
+
+
 class MovedBrokers(EmptyBrokers):
     """One broker that leads the last partition only, and is asked for others all the same."""
 
@@ -63,24 +66,25 @@ class MovedBrokers(EmptyBrokers):
         found = await super().send(_node, request, group=group)
         asked = sorted(partition for partition, _ in request._starts)
         self.topics = [
-            (b"t", [(each, 6 * (each != 9), 0, 0, 0, [], 0, RECORDS, {}) for each in asked], {})
+            (b"t", [(each, 6 * (each != LAST), 0, 0, 0, [], 0, RECORDS, {}) for each in asked], {})
         ]
         return found
 
 
 async def test_partitions_that_moved_do_not_hold_up_those_that_did_not() -> None:
-    """However many the broker refuses: there is one pause for all of them."""
+    """However many the broker refuses: there is one pause for all of them, not 0.2 s for each."""
     brokers = MovedBrokers()
     fetcher = Fetcher(cast("Brokers", brokers), b"t" * 16, lambda: None)
-    buffers = [fetcher.attach(partition) for partition in range(10)]
+    buffers = [fetcher.attach(partition) for partition in range(LAST + 1)]
     for buffer in buffers:
         buffer.seek(0)
     running = asyncio.create_task(fetcher.run())
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(10):
         await buffers[-1].changed.wait()
     assert [record.value for record in await buffers[-1].take(1, 100)] == [b"v"]
     assert buffers[0].trouble
-    await asyncio.sleep(0.5)
-    assert brokers.fetches > 1
+    async with asyncio.timeout(10):
+        while brokers.fetches < 2:  # noqa: ASYNC110 - nobody is there who could set an event
+            await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.wait([running])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,10 @@ from tests.eventlog.adapters import append_when_possible, batch, owned, read_all
 from tests.eventlog.kafka_log import appending, made, options_for
 from tests.scenarios.proxy import Proxy
 from tests.services.kafka import KafkaServer
+
+TRIES = 60
+"""Of each client at least; on a busy machine more, until so many of all of them have passed:"""
+ENOUGH = 100
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,7 @@ async def proxy(proxied: tuple[Proxy, KafkaServer]) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def options(proxied: tuple[Proxy, KafkaServer]) -> KafkaOptions:
-    return await made(options_for(proxied[1], append_seconds=2.0))
+    return await made(options_for(proxied[1], append_seconds=20.0))
 
 
 async def values(options: KafkaOptions) -> list[bytes]:
@@ -65,7 +70,7 @@ async def test_a_batch_that_arrives_after_its_append_gave_up_was_called_doubtful
     proxy: Proxy, options: KafkaOptions
 ) -> None:
     """The network held it: the caller heard that nobody knows, and it turns up once."""
-    async with appending(options) as appender:
+    async with appending(options, append_seconds=2.0) as appender:
         await appender.append(batch(b"before"))
         proxy.hold()
         with pytest.raises(Unavailable):
@@ -82,7 +87,9 @@ async def test_cut_connections_lose_and_double_nothing(proxy: Proxy, options: Ka
     chance = random.Random(4)  # a seed, so that a failure can be had again
 
     async def client(number: int) -> None:
-        for count in range(60):
+        for count in itertools.count():
+            if count >= TRIES and successes() >= ENOUGH:
+                return
             value = b"%d %d" % (number, count)
             try:
                 await appender.append(batch(value, value + b"!"))
@@ -92,18 +99,21 @@ async def test_cut_connections_lose_and_double_nothing(proxy: Proxy, options: Ka
             else:
                 told[value] = None
 
+    def successes() -> int:
+        return Counter(told.values())[None]
+
     async def cut() -> None:
         while True:
             await asyncio.sleep(chance.uniform(0, 0.1))
             await asyncio.to_thread(proxy.cut)
 
-    async with appending(options) as appender:
+    async with appending(options, append_seconds=2.0) as appender:
         cutting = asyncio.create_task(cut())
-        await asyncio.gather(*(client(number) for number in range(8)))
+        async with asyncio.timeout(300):
+            await asyncio.gather(*(client(number) for number in range(8)))
         cutting.cancel()
         await append_when_possible(appender, batch(b"after"))
     found = Counter(await values(options))
-    assert Counter(told.values())[None] > 100
     for value, outcome in told.items():
         for stored in (found[value], found[value + b"!"]):
             match outcome:
