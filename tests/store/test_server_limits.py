@@ -165,7 +165,7 @@ def test_deep_nesting_is_refused(
 
 def test_anothers_query_id_reaches_nothing(small: StoreServer) -> None:
     """A query under the id of one that runs neither ends it nor takes its place."""
-    first = Asking(small, ANALYST, ENDLESS, query_id="q", max_execution_time="3")
+    first = Asking(small, ANALYST, ENDLESS, query_id="q", max_execution_time="10")
     wait_for(lambda: running(small) == 1)
     for more in ({}, {"replace_running_query": "1"}):
         answer = ask(small, "second", "SELECT 1", url={"query_id": "q"} | more)
@@ -275,7 +275,7 @@ def test_an_insert_that_is_cut_off_stores_nothing(small: StoreServer) -> None:
 
 def test_a_session_serves_one_query_at_a_time(small: StoreServer) -> None:
     """Code 373 for the second; another user's session of the same name is another."""
-    first = Asking(small, OPERATOR, ENDLESS, session_id="mine", max_execution_time="3")
+    first = Asking(small, OPERATOR, ENDLESS, session_id="mine", max_execution_time="10")
     wait_for(lambda: running(small) == 1)
 
     assert ask(small, OPERATOR, "SELECT 1", session_id="mine").code == 373

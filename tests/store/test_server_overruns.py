@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from headrace.runtime.clock import ManualClock
@@ -18,11 +19,13 @@ from headrace.store.server.overruns import Overruns
 from headrace.workspaces.port import Role
 from tests.store.asking import Answer, ask, basic
 from tests.store.server_fixture import ANALYST, OPERATOR, OTHER_ANALYST, PROCESSOR, store_user
-from tests.store.server_process import StoreProcess, wait_for
+from tests.store.server_process import StoreProcess
 
 pytestmark = pytest.mark.node
 
-LIMITS = StoreLimits(query_seconds=1, overrun_seconds=2, overrun_wait_seconds=5)
+LIMITS = StoreLimits(query_seconds=1, overrun_seconds=2, overrun_wait_seconds=60)
+ROOM = msgspec.structs.replace(LIMITS, query_seconds=5)
+"""Time to begin an answer in, also on a busy machine."""
 HOURS = "SELECT arraySimilarity(range(400000), range(1, 400001), range(400000), range(400000))"
 """One row. It is quadratic: 27 s for a tenth of these."""
 
@@ -64,7 +67,6 @@ def test_the_process_ends_and_who_asked_has_to_wait(tmp_path: Path) -> None:
         assert "may ask again at" in refused.text
         assert ask(server, OTHER_ANALYST, "SELECT 1").text == "1\n"
         assert ask(server, PROCESSOR, "SELECT a FROM headrace.t").text == "7\n"
-        wait_for(lambda: ask(server, ANALYST, "SELECT 1").text == "1\n")
 
 
 def test_an_operator_need_not_wait(tmp_path: Path) -> None:
@@ -87,7 +89,7 @@ def test_an_answer_that_has_begun_ends_with_the_error(tmp_path: Path) -> None:
         "max_threads = 1 FORMAT TSV"
     )
     (tmp_path / "store" / "headrace_overruns.new").mkdir(parents=True)
-    with StoreProcess(tmp_path / "store", LIMITS) as server:
+    with StoreProcess(tmp_path / "store", ROOM) as server:
         make_databases(server)
         asking = Asking(server, ANALYST, rows)
         assert server.wait() == EXIT_OVERRUN
@@ -100,9 +102,10 @@ def test_an_answer_that_has_begun_ends_with_the_error(tmp_path: Path) -> None:
 
 def test_a_query_that_ends_at_its_time_ends_nothing_else(tmp_path: Path) -> None:
     """Also one whose client reads nothing for longer than that."""
-    with StoreProcess(tmp_path / "store", LIMITS) as server:
+    endless = "SELECT count() FROM numbers(1e10) WHERE NOT ignore(MD5(toString(number)))"
+    with StoreProcess(tmp_path / "store", ROOM) as server:
         make_databases(server)
-        slow = ask(server, ANALYST, "SELECT count() FROM numbers(1e10) WHERE NOT ignore(MD5('a'))")
+        slow = ask(server, ANALYST, endless)
         assert "TIMEOUT_EXCEEDED" in slow.text
         assert "on a single row" not in slow.text
         path = f"/?query={quote('SELECT repeat(toString(number), 99) FROM numbers(9000000)')}"
@@ -111,12 +114,12 @@ def test_a_query_that_ends_at_its_time_ends_nothing_else(tmp_path: Path) -> None
             head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n"
             reader.sendall(head.encode())
             assert reader.recv(12) == b"HTTP/1.1 200"
-            time.sleep(LIMITS.query_seconds + LIMITS.overrun_seconds + 2)
+            time.sleep(ROOM.query_seconds + ROOM.overrun_seconds + 2)
         assert ask(server, ANALYST, "SELECT 1").text == "1\n"
 
 
 def test_a_file_that_is_damaged_keeps_nobody_away(tmp_path: Path) -> None:
-    """It is said, and that is all."""
+    """It is said, and that is all; whoever has waited may ask again, over a start as well."""
     (tmp_path / "headrace_overruns.json").write_text("{")
     analyst = store_user(ANALYST, Role.ANALYST, "ws_one")
     clock = ManualClock()
@@ -126,5 +129,7 @@ def test_a_file_that_is_damaged_keeps_nobody_away(tmp_path: Path) -> None:
     for kept in (overruns, Overruns(tmp_path, LIMITS, clock)):
         with pytest.raises(Refusal, match="may ask again at"):
             kept.admit(analyst)
-    clock.advance(5)
-    overruns.admit(analyst)
+    restarted = Overruns(tmp_path, LIMITS, clock)
+    clock.advance(LIMITS.overrun_wait_seconds)
+    for kept in (overruns, restarted, Overruns(tmp_path, LIMITS, clock)):
+        kept.admit(analyst)

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.node
 SYNCED = "ENGINE = MergeTree ORDER BY a SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
 TABLE = f"CREATE TABLE t (a UInt64) {SYNCED}"
 INSERT = "/?query=INSERT%20INTO%20t%20FORMAT%20TSV"
+ENDLESS = "SELECT count() FROM numbers(9e9) WHERE NOT ignore(sipHash64(number))"
+RUNNING = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT count() FROM numbers(%'"
 
 
 def test_sigterm_ends_it_with_0(tmp_path: Path) -> None:
@@ -81,6 +83,7 @@ def test_sigterm_lets_an_insert_finish(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         assert half.wait(30)
+        wait_for(lambda: ask(server, PROCESSOR, RUNNING).text == "1\n")
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         threads[1].join(30)
@@ -100,7 +103,7 @@ def _slow_insert(
     def body() -> Iterator[bytes]:
         yield b"1\n"
         half.set()
-        assert go_on.wait(30)
+        assert go_on.wait(120)
         yield b"2\n"
 
     path = INSERT.replace("INTO%20t", "INTO%20headrace.t")
@@ -109,7 +112,7 @@ def _slow_insert(
 
 
 def _endless_query(server: StoreProcess) -> None:
-    ask(server, OPERATOR, "SELECT count() FROM numbers(9e9) WHERE NOT ignore(sipHash64(number))")
+    ask(server, OPERATOR, ENDLESS)
 
 
 def test_one_process_per_folder(tmp_path: Path) -> None:
