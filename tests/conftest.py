@@ -6,12 +6,17 @@ import signal
 from collections import Counter
 
 import pytest
+from hypothesis import settings
 
 from tests.services.missing import LEFT_OUT, told
 
 pytest_plugins = ["tests.services.kafka", "tests.services.postgres", "tests.services.redis"]
 """Here and not imported: a fixture imported twice is a server started twice."""
 
+
+# Other work on the machine must not fail a test.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # Started in the background by a script, a suite ignores SIGINT, and so would all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.schemas.definition import Definition, define
@@ -320,14 +320,12 @@ def check_is_total(taxonomy: Taxonomy, event: str, properties: dict[str, Any]) -
 
 
 @given(event=st.sampled_from(EVENTS), properties=PROPERTIES)
-@settings(deadline=None)
 def test_a_check_never_raises_and_changes_nothing(event: str, properties: dict[str, Any]) -> None:
     """Whatever JSON comes: an outcome that can be stored, and the properties as they were."""
     check_is_total(TAXONOMY, event, properties)
 
 
 @given(properties=HOSTILE_PROPERTIES)
-@settings(deadline=None)
 def test_a_check_of_any_keyword_never_raises(properties: dict[str, Any]) -> None:
     """The same for schemas that use every keyword there is."""
     check_is_total(HOSTILE_TAXONOMY, "hostile", properties)
