@@ -23,6 +23,7 @@ from headrace.workspaces.errors import NewerDatabase
 from headrace.workspaces.kept import KeptSnapshot
 from headrace.workspaces.port import Role
 from headrace.workspaces.tables import revision
+from tests.services.ports import free_port
 from tests.services.postgres import PostgresServer
 from tests.workspaces.test_migrate import set_version
 from tests.workspaces.waiting import until
@@ -114,7 +115,7 @@ async def test_a_database_put_back_from_a_copy_is_noticed(
         own_postgres.kill()
         await until(lambda: directory.trouble is not None)
         # Not at its own port, for the directory must not see it before all is in place.
-        own_postgres.port, port = own_postgres.port + 1, own_postgres.port
+        own_postgres.port, port = free_port(), own_postgres.port
         own_postgres.start()
         aside = ControlData.open(own_postgres.url(server_url.rsplit("/", 1)[1]))
         aside.revoke_key(key)
