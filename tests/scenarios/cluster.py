@@ -25,7 +25,7 @@ from headrace.runtime.settings import read_settings
 from headrace.runtime.version import headrace_version
 from headrace.workspaces.database import ControlData
 from headrace.workspaces.port import Workspace
-from tests.scenarios.node import PATIENCE_SECONDS, server_of
+from tests.scenarios.node import PATIENCE_SECONDS, server_of, until_in_force
 from tests.scenarios.program import Program
 from tests.scenarios.proxy import Proxy
 from tests.scenarios.topic import GROUP, Topic
@@ -186,7 +186,7 @@ class Cluster:
         with contextlib.closing(ControlData.open(self.database_url)) as control:
             workspace = control.create_workspace(name, requests_per_minute=UNLIMITED)
             key = control.create_key(workspace)
-        time.sleep(1.0)  # what is promised for changes of control data
+        until_in_force(key, *self.urls)
         return workspace, key
 
     def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:

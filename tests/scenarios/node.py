@@ -32,6 +32,8 @@ HEADRACE: Final = str(Path(sys.executable).parent / "headrace")
 PROCESSES: Final = ("store", "processor", "collector")
 PATIENCE_SECONDS: Final = 60.0
 READY: Final = "Headrace is ready"
+IN_FORCE_SECONDS: Final = 1.0
+"""What is promised for changes of control data, to a machine that has time for it."""
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -162,7 +164,7 @@ class Node:
         with contextlib.closing(ControlData.open(self.home.control_url)) as control:
             workspace = control.create_workspace(name, requests_per_minute=requests_per_minute)
             key = control.create_key(workspace)
-        time.sleep(1.0)  # what the node promises for changes of control data
+        until_in_force(key, self.url)
         return workspace, key
 
     # what it knows
@@ -225,6 +227,23 @@ def nodes(root: Path) -> Iterator[Callable[..., Node]]:
                 for child in children:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         child.kill()
+
+
+def until_in_force(key: str, *urls: str) -> None:
+    """Return when every collector of these that answers at all knows the key.
+
+    Not asked before the time that is promised: a peer that keeps failing is answered ever later.
+    """
+    time.sleep(IN_FORCE_SECONDS)
+    until(lambda: not any(_is_unknown(url, key) for url in urls), f"{urls} know the key")
+
+
+def _is_unknown(url: str, key: str) -> bool:
+    # Asked for what the key may not do, which no limit counts.
+    try:
+        return post(f"{url}/v1/rejected/replay", key, {}).status_code == 401
+    except httpx2.TransportError:
+        return False
 
 
 def post(url: str, key: str, body: Any, **headers: str) -> httpx2.Response:

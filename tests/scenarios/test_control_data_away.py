@@ -13,7 +13,7 @@ import pytest
 from tests.scenarios.account import check
 from tests.scenarios.cluster import Cluster
 from tests.scenarios.load import loaded, make_event
-from tests.scenarios.node import post
+from tests.scenarios.node import post, until
 from tests.services.postgres import PostgresServer
 
 pytestmark = pytest.mark.node
@@ -48,6 +48,7 @@ async def test_collectors_go_on_without_control_data(
         assert set(load.answers) == {"200"}
         await asyncio.to_thread(one.kill)
         await asyncio.to_thread(one.start)
+        await asyncio.to_thread(until, lambda: one.status("/readyz") == 200, "it is ready")
         answer = await asyncio.to_thread(_send, one.url, load.key)
         assert answer.status_code == 200, answer.text
         load.accepted[answer.json()["event_id"]] = _APART
