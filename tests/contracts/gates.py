@@ -104,14 +104,14 @@ async def shared(server: RedisServer | None) -> AsyncIterator[Subject]:
     prefix = new_prefix()
     clock = SystemClock()
     log = MemoryLog(clock)
-    gates = [
-        await RedisGate.open(server.url, log.appender(), clock, prefix=prefix) for _ in range(2)
-    ]
 
     def advance(seconds: float) -> None:
         age(server, prefix, seconds)
 
     with patience():
+        gates = [
+            await RedisGate.open(server.url, log.appender(), clock, prefix=prefix) for _ in range(2)
+        ]
         yield Subject((gates[0], gates[1]), log, advance)
         for gate in gates:
             await gate.stop()

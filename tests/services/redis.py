@@ -57,12 +57,12 @@ class RedisServer(Server):
         ]
 
     def is_ready(self) -> bool:
-        return self.say("PING").startswith(("+PONG", "-NOAUTH"))
+        return self.say("PING", seconds=1).startswith(("+PONG", "-NOAUTH"))
 
-    def say(self, *words: str) -> str:
+    def say(self, *words: str, seconds: float = 20) -> str:
         """Send one command on a connection of its own; the first line of the answer."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
                 parts = "".join(f"${len(word.encode())}\r\n{word}\r\n" for word in words)
                 connection.sendall(f"*{len(words)}\r\n{parts}".encode())
                 with connection.makefile("rb") as answer:
