@@ -141,10 +141,20 @@ class Links:
         self._place = place
         self._answered: dict[str, float] = {}
         self._seen: dict[str, float] = {}
+        self._is_sent = False
 
     async def run(self, load: asyncio.Task[list[float]]) -> list[float]:
         """Seconds from a link's answer to earlier events that are right, shortest first."""
-        looking = asyncio.create_task(asyncio.to_thread(self._look, load))
+        looking = asyncio.create_task(asyncio.to_thread(self._look))
+        try:
+            await self._send(load)
+        finally:
+            self._is_sent = True  # not before: the last link is sent after the load's end
+        await looking
+        assert self._seen.keys() == self._answered.keys(), "some links do not count"
+        return sorted(self._seen[each] - at for each, at in self._answered.items())
+
+    async def _send(self, load: asyncio.Task[list[float]]) -> None:
         url = f"http://127.0.0.1:{self._place.port}/v1/events"
         headers = {"Authorization": f"Bearer {self._place.key}"}
         async with httpx2.AsyncClient(headers=headers, timeout=20) as client:
@@ -157,17 +167,21 @@ class Links:
                 event["user_id"] = f"user-of-{device}"
                 (await client.post(url, json=event)).raise_for_status()
                 self._answered[device] = time.monotonic()
-        await looking
-        assert self._seen.keys() == self._answered.keys(), "some links do not count"
-        return sorted(self._seen[each] - at for each, at in self._answered.items())
 
-    def _look(self, load: asyncio.Task[list[float]]) -> None:
+    def _look(self) -> None:
         client = operator(self._place)
         sql = (
             f"SELECT anonymous_id FROM events WHERE event = '{_LINKED}' AND user_id = '' "
             "AND person_id = concat('user-of-', anonymous_id)"
         )
-        look(client, sql, self._answered, self._seen, load.done, pause_seconds=_LOOK_SECONDS)
+        look(
+            client,
+            sql,
+            self._answered,
+            self._seen,
+            lambda: self._is_sent,
+            pause_seconds=_LOOK_SECONDS,
+        )
         client.close()
 
 

@@ -34,9 +34,9 @@ class Load(msgspec.Struct):
 class Tally:
     """Shared by all connections of a run."""
 
-    def __init__(self, requests: list[bytes], ends_at: float) -> None:
+    def __init__(self, requests: list[bytes]) -> None:
         self.requests = requests
-        self.ends_at = ends_at
+        self.ends_at = 0.0
         self.next = 0
         self.answers: collections.Counter[str] = collections.Counter()
         self.latencies: list[float] = []
@@ -61,7 +61,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's derives from nothing
-        self.send()
 
     def send(self) -> None:
         request = self.tally.take()
@@ -93,14 +92,17 @@ class Connection(asyncio.Protocol):
 
 
 async def drive(port: int, connections: int, seconds: float, requests: list[bytes]) -> Load:
-    """Send for `seconds` over `connections` to 127.0.0.1:`port`."""
+    """Send for `seconds` over `connections` to 127.0.0.1:`port`, once all of them are made."""
     loop = asyncio.get_running_loop()
-    started = time.monotonic()
-    tally = Tally(requests, started + seconds)
+    tally = Tally(requests)
     made = [
         await loop.create_connection(lambda: Connection(tally), "127.0.0.1", port)
         for _ in range(connections)
     ]
+    started = time.monotonic()
+    tally.ends_at = started + seconds
+    for _, connection in made:
+        connection.send()
     await asyncio.wait([connection.closed for _, connection in made], timeout=seconds + 30)
     spent = time.monotonic() - started
     ordered = sorted(tally.latencies) or [0.0]
