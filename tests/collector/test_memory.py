@@ -19,6 +19,8 @@ import zstandard
 from tests.collector.trial import BATCH, GOOD
 
 MAX_MEMORY_KIB = 200 * 1024
+REFUSED = {408, 503}
+"""No room for it, or, on a busy machine, it took too long to arrive."""
 TOP = json.dumps({"events": [{**GOOD, "properties": {"a": "x" * 10_000}}] * 1000}).encode()
 DEEP = b'{"events":[' + b'[{"a":' * 300_000 + b"]}"
 MANY = b'{"events":[' + b"1," * 5_000_000 + b"1]}"
@@ -75,20 +77,18 @@ async def send_all(port: int, key: str) -> None:
         base_url=f"http://127.0.0.1:{port}", headers=headers, limits=limits, timeout=120
     ) as client:
         answers = await storm(client, TOP, 20)
-        assert set(answers) <= {200, 503}
+        assert set(answers) <= {200, *REFUSED}
         assert answers[200] > 0
-        assert set(await storm(client, gzip.compress(TOP, 1), 10, content_encoding="gzip")) <= {
-            200,
-            503,
-        }
+        packed = gzip.compress(TOP, 1)
+        assert set(await storm(client, packed, 10, content_encoding="gzip")) <= {200, *REFUSED}
         bomb = bytes(200 << 20)
         for encoding, packed in (("gzip", gzip.compress(bomb)), ("zstd", zstandard.compress(bomb))):
-            assert set(await storm(client, packed, 5, content_encoding=encoding)) <= {413, 503}
+            assert set(await storm(client, packed, 5, content_encoding=encoding)) <= {413, *REFUSED}
         for body in (DEEP, MANY, SMALL):
-            assert set(await storm(client, body, 4)) <= {400, 503}
-        assert set(await storm(client, KEYS, 4)) <= {200, 503}
+            assert set(await storm(client, body, 4)) <= {400, *REFUSED}
+        assert set(await storm(client, KEYS, 4)) <= {200, *REFUSED}
         writers = await half_send(port, key, 200)
-        assert set(await storm(client, TOP, 4)) <= {200, 503}
+        assert set(await storm(client, TOP, 4)) <= {200, *REFUSED}
         for writer in writers:
             writer.close()
         for _ in range(100):

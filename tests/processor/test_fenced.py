@@ -40,4 +40,4 @@ async def test_a_fenced_processor_ends_with_an_error(tmp_path: Path) -> None:
         async with owned(membership(tmp_path)):
             freeze.thawed.set()
             with pytest.raises(Fenced):
-                await asyncio.wait_for(running, 5)
+                await asyncio.wait_for(running, 30)

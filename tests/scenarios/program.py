@@ -75,10 +75,10 @@ class Program(Server):
     def is_ready(self) -> bool:
         return self.status(_ANSWERS_AT[self.kind]) == 200
 
-    def status(self, path: str) -> int:
+    def status(self, path: str, *, seconds: float = 5.0) -> int:
         """What it answers there; 0 for no answer."""
         try:
-            return httpx2.get(f"{self.url}{path}", timeout=5.0, trust_env=False).status_code
+            return httpx2.get(f"{self.url}{path}", timeout=seconds, trust_env=False).status_code
         except httpx2.TransportError:
             return 0
 

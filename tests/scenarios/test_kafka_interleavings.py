@@ -98,7 +98,7 @@ async def test_schemas_that_change_between_two_tries(
             processor.temporary |= {"HEADRACE_FAIL_POINT": f"{point}:{number + 1}", **before}
             await asyncio.to_thread(processor.launch)
         for processor in cluster.processors:
-            assert await asyncio.to_thread(processor.exit_code, 60) == -9
+            assert await asyncio.to_thread(processor.exit_code, 180) == -9
             processor.temporary.clear()
             processor.temporary |= after
             await asyncio.to_thread(processor.launch)

@@ -10,6 +10,8 @@ import pytest
 
 from tests.scenarios.proxy import Proxy
 
+PATIENCE_SECONDS = 30
+
 
 class Echo:
     """A server that notes what it got and says it again."""
@@ -29,7 +31,7 @@ class Echo:
         writer.close()
 
     async def until_heard(self) -> bytes:
-        await asyncio.wait_for(self.heard.wait(), 5)
+        await asyncio.wait_for(self.heard.wait(), PATIENCE_SECONDS)
         return self.got
 
 
@@ -53,7 +55,7 @@ async def said(proxy: Proxy, words: bytes) -> tuple[asyncio.StreamReader, asynci
 
 async def is_cut(reader: asyncio.StreamReader) -> bool:
     try:
-        return await asyncio.wait_for(reader.read(1), 5) == b""
+        return await asyncio.wait_for(reader.read(1), PATIENCE_SECONDS) == b""
     except ConnectionError:
         return True
 
