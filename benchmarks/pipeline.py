@@ -31,8 +31,9 @@ from benchmarks.report import Line, report
 from benchmarks.requests import batches
 from headrace.runtime.credentials import read_processor_login
 from headrace.runtime.setting_table import SETTINGS
+from headrace.store.blocks import pack
 from headrace.store.columns import columns_of, event_columns
-from headrace.store.connection import Connection, pack
+from headrace.store.connection import Connection
 from headrace.store.guarantees import INSERT_SETTINGS
 from headrace.store.port import EventRow
 from headrace.store.port import Place as LogPlace

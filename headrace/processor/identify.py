@@ -34,7 +34,7 @@ def identify(range_: Range) -> None:
     anonymous_ids = [value.anonymous_id or "" for value in values]
     timestamps = [value.timestamp for value in values]
     received_at = [value.received_at for value in values]
-    columns = EventColumns(
+    range_.columns = EventColumns(
         [value.workspace_id for value in values],
         [value.event_id for value in values],
         [value.event for value in values],
@@ -50,7 +50,6 @@ def identify(range_: Range) -> None:
         [range_.partition] * len(values),
         [record.position for record in range_.records],
     )
-    range_.columns.append(columns)
 
 
 def rows_at(range_: Range, positions: Sequence[int]) -> list[EventRow]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from headrace.processor.ranges import Range
-from headrace.store.port import EventColumns, LinkRow
+from headrace.store.port import LinkRow
 
 MOST_REMEMBERED: Final = 200_000
 
@@ -33,10 +33,8 @@ class Links:
         What is in the store stays there, so it may run while an earlier range is written: at
         worst that range's links are found again and `choose` leaves them out.
         """
-        for columns in range_.columns:
-            self._find(columns, range_.links)
-
-    def _find(self, columns: EventColumns, into: dict[int, LinkRow]) -> None:
+        columns, into = range_.columns, range_.links
+        assert columns is not None  # `identify` made them
         ranks = self._ranks
         for (
             user_known,

@@ -20,7 +20,7 @@ from headrace.eventlog.port import Assignment, Record
 from headrace.runtime.clock import Clock
 from headrace.schemas.outcomes import Rejected
 from headrace.schemas.records import EventValue
-from headrace.store.port import EventColumns, LinkRow, PackedEvents, Place
+from headrace.store.port import EventColumns, LinkRow, PackedEvents, PackedPart, Place
 
 WIDEST: Final = 1_000_000
 """A range never spans more positions than this: the most that can be half written."""
@@ -55,16 +55,17 @@ class Range(msgspec.Struct, gc=False):
     again, which is rare: kept, they would be most of the memory of a processor."""
     rejected: dict[int, Rejected] = msgspec.field(default_factory=dict)
     """By `decode`, `validate` and, later, the store's refusals: position → why."""
-    columns: list[EventColumns] = msgspec.field(default_factory=list)
+    columns: EventColumns | None = None
     """By `identify`, until `pack`: one row per record, blank where it could not be read."""
     links: dict[int, LinkRow] = msgspec.field(default_factory=dict)
     """By `find`: position → the link that its event makes if it is stored, unless the store is
     known to have it."""
-    workspace_ids: Sequence[str] = ()
-    event_ids: Sequence[str] = ()
+    workspace_ids: list[str] = msgspec.field(default_factory=list)
+    event_ids: list[str] = msgspec.field(default_factory=list)
     """By `pack`: one per record, empty where it could not be read."""
+    parts: list[PackedPart] = msgspec.field(default_factory=list)
     packed: PackedEvents | None = None
-    """By `pack`: the events that were not rejected until then."""
+    """By `pack`, then by `join`: the events that were not rejected until then."""
     token: str = ""
     """By `number`: what the block of events is inserted under."""
     held: Set[int] | None = None
@@ -94,7 +95,9 @@ class Range(msgspec.Struct, gc=False):
 
     def join(self, piece: Range) -> None:
         """The next of `pieces`, after its steps."""
-        self.columns += piece.columns
+        self.workspace_ids += piece.workspace_ids
+        self.event_ids += piece.event_ids
+        self.parts += piece.parts
         self.rejected |= piece.rejected
         self.links |= piece.links
 

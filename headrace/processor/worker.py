@@ -1,7 +1,7 @@
 """The loop: one partition from its assignment to its revocation.
 
 Owns the order of things: poll → decode → validate → reject who was erased → identify → find links
-(for some records at a time) → number → pack (for all of them) → batch → write → commit
+→ pack (for some records at a time) → number → join (for all of them) → batch → write → commit
 (`settle.py`). The steps up to there are pure, two lists. While a range is written the next one is
 read and goes through them, in a thread if it is large; it is written when every earlier range is
 settled, never before.
@@ -23,7 +23,7 @@ from headrace.processor.failpoints import Point
 from headrace.processor.identify import identify
 from headrace.processor.lag import Lag
 from headrace.processor.links import Links
-from headrace.processor.pack import pack_for
+from headrace.processor.pack import join_for, pack_for
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Revoked
 from headrace.processor.ranges import Flush, Range, number, read_exactly, read_range
@@ -54,8 +54,8 @@ class Worker:
         self._parts = parts
         self._assignment = parts.assignment
         self._links = Links()
-        self._steps = [*steps, self._links.find]
-        self._last_steps = [number, pack_for(parts.store)]
+        self._steps = [*steps, self._links.find, pack_for(parts.store)]
+        self._last_steps = [number, join_for(parts.store)]
         self._flush = flush
         self._is_ending = False
         self._lag = Lag(parts.assignment, parts.clock)

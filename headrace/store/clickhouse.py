@@ -21,6 +21,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from headrace.schemas.erased import ErasedIds
 from headrace.schemas.event_ids import REQUEST_CHARACTERS
 from headrace.store import outcomes
+from headrace.store.blocks import Columns, Part, join, pack, write
 from headrace.store.columns import (
     columns_of,
     duplicate_columns,
@@ -29,7 +30,7 @@ from headrace.store.columns import (
     marked_columns,
     rejected_columns,
 )
-from headrace.store.connection import Columns, Connection, pack
+from headrace.store.connection import Connection
 from headrace.store.guarantees import ON_ONE_SERVER, Guarantees, Inserts, guarantees_for
 from headrace.store.port import (
     DuplicateRow,
@@ -146,9 +147,11 @@ class ClickHouseStore:
     async def insert_duplicates(self, rows: Sequence[DuplicateRow], *, token: str) -> None:
         await self._insert("deduplicated_events_rows", duplicate_columns(rows), token)
 
-    def pack_events(self, events: EventColumns) -> PackedEvents:
-        insert = pack(self._table(_EVENTS), event_columns(events))
-        return PackedEvents(len(events.positions), insert)
+    def pack_part(self, events: EventColumns) -> Part:
+        return write(event_columns(events))
+
+    def pack_events(self, parts: Sequence[Part]) -> PackedEvents:
+        return PackedEvents(sum(part.rows for part in parts), join(self._table(_EVENTS), parts))
 
     async def insert_events(self, events: PackedEvents | Sequence[EventRow], *, token: str) -> None:
         await self._in_thread(self._insert_events, events, token)
@@ -191,7 +194,7 @@ class ClickHouseStore:
 
     def _insert_events(self, events: PackedEvents | Sequence[EventRow], token: str) -> None:
         if not isinstance(events, PackedEvents):
-            events = self.pack_events(columns_of(events))
+            events = self.pack_events([self.pack_part(columns_of(events))])
         self._inserts.insert(self._table(_EVENTS), events.content, token=token)
 
     def _insert_links(self, columns: Columns) -> None:

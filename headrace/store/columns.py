@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from headrace.store.connection import Columns
+from headrace.store.blocks import Columns
 from headrace.store.port import (
     DuplicateRow,
     EventColumns,

@@ -10,28 +10,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httputil import get_pool_manager
-from clickhouse_connect.driver.insert import InsertContext
-from clickhouse_connect.driver.transform import NativeTransform
 
+from headrace.store.blocks import Insert
 from headrace.store.errors import translated
 
 CONNECT_SECONDS: Final = 5
 ANSWER_SECONDS: Final = 60
 _CONNECTIONS: Final = 16
 
-Columns = Mapping[str, tuple[str, Sequence[Any]]]
-"""Name → (ClickHouse type, values), all of one length."""
 Settings = Mapping[str, str | int]
-Insert = bytes | bytearray
-"""A statement and the block it inserts, as they are sent; `pack` makes it."""
 
 
 class Connection:
@@ -72,9 +66,7 @@ class Connection:
         """Insert one block, whole or not at all; does nothing without rows."""
         if insert:
             with translated():
-                self._client().raw_insert(
-                    "", insert_block=cast("bytes", insert), settings=dict(settings)
-                )
+                self._client().raw_insert("", insert_block=insert, settings=dict(settings))
 
     def close(self) -> None:
         with self._lock:
@@ -105,38 +97,6 @@ class Connection:
             send_receive_timeout=self._answer_seconds,
             pool_mgr=self._pool,
         )
-
-
-def pack(table: str, columns: Columns) -> Insert:
-    """The insert of one block as it is sent; empty without rows.
-
-    The driver makes it in one piece, so that it can be made beforehand and sent as it is: as the
-    driver streams it, it is copied once more, into a chunk of HTTP.
-    """
-    _keep_data_frames_out()
-    values = [column for _, column in columns.values()]
-    if not values[0]:
-        return b""
-    block = InsertContext(
-        table,
-        list(columns),
-        [get_from_name(type_name) for type_name, _ in columns.values()],
-        values,
-        column_oriented=True,
-        block_size=len(values[0]),
-    )
-    try:
-        with translated():
-            (insert,) = NativeTransform.build_insert(block, _raise)
-            return insert
-    finally:
-        # A block refers to itself and to its columns: left to the garbage collector, which
-        # seldom runs over rows, the processor grew by 750 bytes an event.
-        vars(block).clear()
-
-
-def _raise(error: Exception) -> None:
-    raise error
 
 
 def _keep_data_frames_out() -> None:

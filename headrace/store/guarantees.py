@@ -16,7 +16,8 @@ from typing import Final
 
 import msgspec
 
-from headrace.store.connection import Connection, Insert, Settings
+from headrace.store.blocks import Insert
+from headrace.store.connection import Connection, Settings
 from headrace.store.errors import QuorumBusy
 
 INSERT_SETTINGS: Final[Settings] = {

@@ -174,10 +174,14 @@ class MemoryStore:
             if self._is_new("duplicates", rows, token):
                 self.duplicates.extend(rows)
 
-    def pack_events(self, events: EventColumns) -> PackedEvents:
+    def pack_part(self, events: EventColumns) -> list[EventRow]:
         places = map(Place, events.log_ids, events.partitions, events.positions)
         columns = list(msgspec.structs.astuple(events))[: -len(_PLACE)]
-        return PackedEvents(len(events.positions), list(map(EventRow, places, *columns)))
+        return list(map(EventRow, places, *columns))
+
+    def pack_events(self, parts: Sequence[list[EventRow]]) -> PackedEvents:
+        rows = [row for part in parts for row in part]
+        return PackedEvents(len(rows), rows)
 
     async def insert_events(self, events: PackedEvents | Sequence[EventRow], *, token: str) -> None:
         rows = events.content if isinstance(events, PackedEvents) else events

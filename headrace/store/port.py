@@ -52,8 +52,8 @@ class EventColumns(msgspec.Struct, frozen=True, gc=False):
     """Rows of `events` column by column, all of one length: a row each would take a sixth of what
     the processor does for an event. What they hold is told at `EventRow`."""
 
-    workspace_ids: Sequence[str]
-    event_ids: Sequence[str]
+    workspace_ids: list[str]
+    event_ids: list[str]
     events: Sequence[str]
     user_ids: Sequence[str]
     anonymous_ids: Sequence[str]
@@ -66,6 +66,10 @@ class EventColumns(msgspec.Struct, frozen=True, gc=False):
     log_ids: Sequence[str]
     partitions: Sequence[int]
     positions: Sequence[int]
+
+
+PackedPart = Any
+"""Some rows of a block of events as its store wants them; made by `Store.pack_part`."""
 
 
 class PackedEvents(msgspec.Struct, frozen=True, gc=False):
@@ -198,8 +202,12 @@ class Store(Protocol):
         """In one block, as `insert_rejected`."""
         ...
 
-    def pack_events(self, events: EventColumns) -> PackedEvents:
-        """Make a block ready to be inserted. Pure, asks nobody, may run in any thread."""
+    def pack_part(self, events: EventColumns) -> PackedPart:
+        """Make rows ready to be put into a block. Pure, asks nobody, may run in any thread."""
+        ...
+
+    def pack_events(self, parts: Sequence[PackedPart]) -> PackedEvents:
+        """Make one block of all parts, in their order, ready to be inserted. As `pack_part`."""
         ...
 
     async def insert_events(self, events: PackedEvents | Sequence[EventRow], *, token: str) -> None:

@@ -13,7 +13,7 @@ from headrace.eventlog.port import Record
 from headrace.processor.decode import decode, decode_record
 from headrace.processor.identify import identify, identify_event, judge_time, rows_at
 from headrace.processor.links import Links
-from headrace.processor.pack import pack_for
+from headrace.processor.pack import join_for, pack_for
 from headrace.processor.ranges import Range
 from headrace.runtime.clock import ManualClock
 from headrace.schemas.outcomes import Code, Rejected
@@ -21,6 +21,7 @@ from headrace.schemas.records import EventValue
 from headrace.store.memory import MemoryStore
 from headrace.store.port import LinkRow, Place
 
+STORE = MemoryStore(ManualClock())
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PLACE = Place("log", 0, 7)
 ID = "evt_" + "0" * 26
@@ -126,6 +127,12 @@ def test_a_row_has_everything_of_its_event() -> None:
     assert row.properties_raw == b'{"a":1}'
 
 
+def pack(range_: Range) -> None:
+    """The last steps, for a range that is one piece."""
+    pack_for(STORE)(range_)
+    join_for(STORE)(range_)
+
+
 @given(st.lists(st.one_of(EVENTS, st.just(b"junk")), min_size=1, max_size=8), st.data())
 def test_columns_hold_what_rows_do(events: list[EventValue | bytes], data: st.DataObject) -> None:
     """The block that is packed beforehand and the rows that are made when it cannot be used."""
@@ -133,7 +140,7 @@ def test_columns_hold_what_rows_do(events: list[EventValue | bytes], data: st.Da
     named = [(seen, Rejected(Code.SCHEMA_VIOLATION, "")) for seen in data.draw(st.sets(POSITIONS))]
     range_.rejected |= {seen: why for seen, why in named if seen <= range_.last}
     identify(range_)
-    pack_for(MemoryStore(ManualClock()))(range_)
+    pack(range_)
     good = [record.position for record in range_.records if record.position not in range_.rejected]
     assert range_.packed is not None
     assert range_.packed.content == rows_at(range_, good)
@@ -144,7 +151,7 @@ def test_columns_hold_what_rows_do(events: list[EventValue | bytes], data: st.Da
 
 
 def test_pieces_make_the_whole() -> None:
-    """What the steps found in each is joined in order."""
+    """What the steps found and packed in each is joined in order."""
     values = [make_value("ann", f"device {number % 3}") for number in range(1_200)]
     whole, links = make_range(*values, b"junk"), Links()
     joined = Range("log", 0, whole.records)
@@ -154,9 +161,10 @@ def test_pieces_make_the_whole() -> None:
         decode(piece)
         identify(piece)
         links.find(piece)
+        pack_for(STORE)(piece)
         joined.join(piece)
-    for range_ in (whole, joined):
-        pack_for(MemoryStore(ManualClock()))(range_)
+    join_for(STORE)(joined)
+    pack(whole)
     assert (joined.packed, joined.links) == (whole.packed, whole.links)
     assert (joined.event_ids, joined.rejected) == (whole.event_ids, whole.rejected)
     assert joined.rejected.keys() == {whole.last}

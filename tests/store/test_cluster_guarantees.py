@@ -18,8 +18,9 @@ import pytest
 
 from headrace.schemas.errors import Overloaded, Unavailable
 from headrace.store import guarantees
+from headrace.store.blocks import Insert, pack
 from headrace.store.clickhouse import ClickHouseStore
-from headrace.store.connection import Connection, Insert, Settings, pack
+from headrace.store.connection import Connection, Settings
 from headrace.store.errors import QuorumBusy, classify
 from headrace.store.guarantees import Inserts, guarantees_for
 from headrace.store.migrate import migrate

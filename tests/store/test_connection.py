@@ -7,14 +7,16 @@ import subprocess
 import sys
 import weakref
 
-from headrace.store.connection import Connection, pack
+from headrace.store.blocks import pack
+from headrace.store.connection import Connection
 from tests.store.harness import ServerTables
 from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
 
 FIRST_INSERT = """
 import sys
 from headrace.schemas.errors import Unavailable
-from headrace.store.connection import Connection, pack
+from headrace.store.blocks import pack
+from headrace.store.connection import Connection
 try:
     insert = pack("t", {"a": ("String", ["x"])})
     Connection("http://127.0.0.1:9", "", "").insert(insert, settings={})
