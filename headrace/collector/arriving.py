@@ -127,9 +127,11 @@ class Request(Incoming):
     async def next_piece(self) -> tuple[bytes, bool]:
         while not self.is_gone:
             if self.pieces:
-                piece = self.pieces.pop(0)
+                # All at once: a client may send them byte by byte.
+                piece = b"".join(self.pieces)
+                self.pieces.clear()
                 self._source.taken(self, len(piece))
-                return piece, self.is_whole and not self.pieces
+                return piece, self.is_whole
             if self.is_whole:
                 return b"", True
             if self.expects_go_ahead:

@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NoReturn
+from typing import Final
 
 from headrace.collector.answers import (
     EXPIRED_KEY,
@@ -93,24 +93,22 @@ class Authentication:
         self._peers = peers or FailingPeers()
 
     def key_of(self, request: Incoming, now: datetime) -> ApiKey | Refusal:
-        """The valid key that the request presents, or what `refuse` raises instead."""
+        """The valid key that the request presents, or why it presents none: see `hold_back`."""
         key = self._find(request.text(b"authorization"), now)
         if isinstance(key, ApiKey):
             self._directory.note_use(key, now)
         return key
 
-    async def refuse(self, request: Incoming, refusal: Refusal) -> NoReturn:
-        """Raises the refusal, after a while if the peer keeps failing."""
+    async def hold_back(self, request: Incoming, refusal: Refusal) -> None:
+        """Count the refusal, and wait before it is told if the peer keeps failing."""
         AUTH_FAILURES.labels(refusal.problem.error).inc()
         await self._peers.hold_back(peer_of(request, self._trusted), self._clock.monotonic())
-        raise refusal
 
     def _find(self, header: str, now: datetime) -> ApiKey | Refusal:
         if not header:
             return _unauthorized(MISSING_KEY, f"an API key is required: {_HOW}")
         scheme, _, presented = header.partition(" ")
-        if presented[:1] == " ":
-            presented = presented.lstrip()
+        presented = presented.strip()
         if scheme.lower() != "bearer" or not presented or len(presented) > _LONGEST_KEY:
             return _unauthorized(INVALID_KEY, f"that is not a key: {_HOW}")
         key = self._directory.find_key(presented)

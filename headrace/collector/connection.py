@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
     # What arrives
 
     def data_received(self, data: bytes) -> None:
-        if self._is_ended or self._is_refused:
+        if self._is_over():
             return  # thrown away, see `end`
         self._patience.came("next")
         self._piece_bytes = len(data)
@@ -233,8 +233,9 @@ class Connection(asyncio.Protocol):
         method = parser.get_method().decode()
         self._last = request = Request(self, method, path, query, headers, self._peer)
         request.keep_alive = parser.should_keep_alive()
-        # Without this header HTTP/1.0 does not keep alive, and to ask for the version takes 0.3 µs.
-        if b"connection" in headers and parser.get_http_version() == "1.0":
+        # Without one of these HTTP/1.0 ends by itself, and to ask for the version takes 0.3 µs.
+        is_asked = b"connection" in headers or b"proxy-connection" in headers
+        if is_asked and parser.get_http_version() == "1.0":
             request.keep_alive = False
         if b"expect" in headers:
             request.expects_go_ahead = headers[b"expect"].lower() == b"100-continue"
@@ -253,7 +254,7 @@ class Connection(asyncio.Protocol):
         request.pieces.append(body)
         request.untaken_bytes += size
         self._common.untaken_bytes += size
-        if request.arrival is not None:
+        if request.arrival is not None:  # seldom, and a call takes 0.1 µs
             request.note_arrival()
         if request.untaken_bytes > _PAUSE_BYTES:
             self._pause_reading()
@@ -371,8 +372,7 @@ class Connection(asyncio.Protocol):
         request.untaken_bytes = 0
         request.pieces.clear()
         request.is_gone = True
-        if request.arrival is not None:
-            request.note_arrival()
+        request.note_arrival()
 
     # What ends it early
 

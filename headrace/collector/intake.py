@@ -77,7 +77,8 @@ class Endpoint:
         shared = self.shared
         key = shared.authentication.key_of(request, shared.clock.now())
         if isinstance(key, Refusal):
-            await shared.authentication.refuse(request, key)
+            await shared.authentication.hold_back(request, key)
+            return key.answer()  # raised, it would be a cycle for the garbage collector
         limit = key.workspace.requests_per_minute or shared.requests_per_minute
         try:
             check_scope(key, self.scope_needed)
@@ -97,7 +98,7 @@ class Endpoint:
             with shared.budget.hold() as held:
                 return await self.take(request, key, held, entry)
         except (Overloaded, Unavailable) as error:
-            raise _not_stored(error) from error
+            raise _append_failed(error) from error
         finally:
             if entry.key is not None:
                 shared.gate.leave(entry)
@@ -129,7 +130,7 @@ class Endpoint:
             )
 
 
-def _not_stored(error: Overloaded | Unavailable) -> Refusal:
+def _append_failed(error: Overloaded | Unavailable) -> Refusal:
     """What a failed append is to the client: 503."""
     if isinstance(error, Overloaded):
         return Refusal(

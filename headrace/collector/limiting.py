@@ -70,6 +70,7 @@ class SlidingWindow:
     def ask(self, limit: int, now: int, *, take: bool) -> Decision:
         """Whether one more may pass; counts it if it may and `take` is set."""
         moments = self._moments
+        # As `forget` begins, without the call: 0.1 µs of every request.
         if moments and (moments[0] >> _COUNT_BITS) + _WINDOW <= now + _LOST:
             self.forget(now)
         allowed = self._total < limit

@@ -29,9 +29,12 @@ def answer_bytes(status: int, date: bytes, headers: Headers, end: bytes) -> byte
     return b"".join(lines)
 
 
-@lru_cache(64)  # few paths are asked for, again and again
 def split_target(target: bytes) -> tuple[str, bytes]:
     """Path and query. Raises `ValueError` saying why it has none."""
+    return _split_usual(target) if len(target) <= _USUAL_BYTES else _split(target)
+
+
+def _split(target: bytes) -> tuple[str, bytes]:
     if target[:1] == b"/":
         path, _, query = target.partition(b"?")
     elif target == b"*":  # the server as a whole
@@ -45,3 +48,8 @@ def split_target(target: bytes) -> tuple[str, bytes]:
     if b"%" in path:
         path = unquote_to_bytes(path)
     return path.decode(errors="replace"), query
+
+
+_USUAL_BYTES: Final = 64
+"""Of a target; the same few are asked for again and again."""
+_split_usual: Final = lru_cache(64)(_split)

@@ -6,12 +6,13 @@ import asyncio
 import gc
 import weakref
 from email.utils import parsedate_to_datetime
+from unittest import mock
 
 import pytest
 
 from headrace.collector import connection
 from headrace.collector.answers import Answer
-from headrace.collector.arriving import Bounds, Common
+from headrace.collector.arriving import Bounds, Common, Request
 from headrace.collector.connection import Connection
 from headrace.collector.patience import Patience
 from headrace.collector.requests import Incoming, by_name
@@ -63,7 +64,12 @@ async def test_answers_have_a_date(trial: Trial) -> None:
 
 @pytest.mark.parametrize(
     "first",
-    [b"GET /livez HTTP/1.0\r\n\r\n", b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n"],
+    [
+        b"GET /livez HTTP/1.0\r\n\r\n",
+        b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        b"GET /livez HTTP/1.0\r\nProxy-Connection: keep-alive\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n",
+    ],
 )
 async def test_whoever_wants_an_end_gets_it(trial: Trial, first: bytes) -> None:
     """By version or by word; what follows is not answered."""
@@ -271,3 +277,13 @@ async def test_patience_that_shrinks_is_in_time() -> None:
     patience.end()
     await asyncio.sleep(0.1)
     assert is_over.is_set()
+
+
+async def test_what_has_come_of_a_body_is_taken_at_once() -> None:
+    """In however many pieces it came: to take one after the other held up everybody else."""
+    request = Request(mock.Mock(), "POST", "/", b"", {}, "")
+    request.pieces = [b"x"] * 1_000
+    assert await request.next_piece() == (b"x" * 1_000, False)
+    request.pieces, request.is_whole = [b"y"] * 2, True
+    assert request.take_whole() is None
+    assert await request.next_piece() == (b"yy", True)
