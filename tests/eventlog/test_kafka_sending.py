@@ -11,13 +11,14 @@ from zlib import crc32
 
 import pytest
 
+from headrace.eventlog.kafka import appender as appender_module
 from headrace.eventlog.kafka import link as link_module
 from headrace.eventlog.kafka.appender import KafkaAppender
 from headrace.eventlog.kafka.connection import Topic
 from headrace.eventlog.kafka.driver import errors
 from headrace.eventlog.kafka.link import Link
 from headrace.eventlog.kafka.options import KafkaOptions
-from headrace.eventlog.kafka.waiting import Lane, Outgoing
+from headrace.eventlog.kafka.waiting import GOOD_BATCH_BYTES, Lane, Outgoing
 from headrace.eventlog.port import Batch, NewRecord
 from headrace.runtime.clock import SystemClock
 from headrace.schemas.errors import Overloaded, Unavailable
@@ -113,10 +114,10 @@ async def test_after_several_appends_those_that_follow_go_together(
     before: int, requests: int
 ) -> None:
     """One that comes a moment after another, before the loop looks at its timers, waits for it; but
-    where few append, each goes at once."""
+    where few append it goes at once, however many partitions it is for."""
 
     async def append_now() -> None:
-        await appender.append(Batch([record_for(0, 2)]))
+        await appender.append(Batch([record_for(0, 2), record_for(1, 2)]))
 
     async def append_next() -> None:
         await asyncio.sleep(0)
@@ -130,6 +131,27 @@ async def test_after_several_appends_those_that_follow_go_together(
         link.sent.clear()
         await asyncio.gather(append_now(), append_next())
         assert len(link.sent) == requests
+
+
+async def test_a_good_batch_waits_for_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several appends are on their way, and so much has gathered meanwhile that it goes at once."""
+    monkeypatch.setattr(appender_module, "_GATHER_SECONDS", 60.0)
+    is_stored = asyncio.Event()
+
+    async def produce(_node: int, batches: Mapping[int, Outgoing]) -> Answers:
+        await is_stored.wait()
+        return dict.fromkeys(batches)
+
+    options = options_of()
+    large = record_for(0, 1, bytes(GOOD_BATCH_BYTES - 1024))
+    async with appending_on(ToldLink(options, 1, produce), options) as appender:
+        several = [asyncio.create_task(appender.append(Batch([record_for(0, 1)]))) for _ in "abc"]
+        await asyncio.sleep(0.05)
+        more = [asyncio.create_task(appender.append(Batch([large]))) for _ in "ab"]
+        await asyncio.sleep(0.05)
+        is_stored.set()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*several, *more)
 
 
 async def test_a_batch_refused_here_and_in_doubt_there_may_be_stored() -> None:
