@@ -14,11 +14,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httputil import get_pool_manager
 
-from headrace.store.blocks import Insert
+from headrace.store.blocks import Insert, keep_data_frames_out
 from headrace.store.errors import translated
 
 CONNECT_SECONDS: Final = 5
@@ -40,7 +39,7 @@ class Connection:
         database: str = "",
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
-        _keep_data_frames_out()
+        keep_data_frames_out()
         self._url = url
         self._user = user
         self._password = password
@@ -97,13 +96,3 @@ class Connection:
             send_receive_timeout=self._answer_seconds,
             pool_mgr=self._pool,
         )
-
-
-def _keep_data_frames_out() -> None:
-    """The driver takes numpy and pandas for missing, unless somebody has used them already.
-
-    chDB brings them along, so the first insert would import them, to see that our lists are no
-    data frames: 0.5 s until the first event can be read, and 80 MiB.
-    """
-    for name in ("np", "pd"):
-        vars(options).setdefault(name, None)

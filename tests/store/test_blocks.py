@@ -96,3 +96,10 @@ def test_what_does_not_fit_its_column_is_refused(type_name: str, value: Any) -> 
     """By the error that the store's port has for it, naming the column."""
     with pytest.raises(HeadraceError, match="some_column"):
         pack("t", {"some_column": (type_name, [value])})
+
+
+def test_a_type_that_is_more_than_its_values_is_not_put_together() -> None:
+    """A `Nullable` column says first which of all its values are there."""
+    part = write({"at": ("Nullable(UInt32)", [1, None])})
+    with pytest.raises(AssertionError):
+        join("t", [part, part])

@@ -18,7 +18,7 @@ from headrace.schemas.errors import Unavailable
 from headrace.store.blocks import pack
 from headrace.store.connection import Connection
 try:
-    insert = pack("t", {"a": ("String", ["x"])})
+    insert = pack("t", {"a": ("String", ["x"]), "b": ("UInt64", [1])})
     Connection("http://127.0.0.1:9", "", "").insert(insert, settings={})
 except Unavailable:
     print(sorted({"numpy", "pandas", "pyarrow"} & sys.modules.keys()))
