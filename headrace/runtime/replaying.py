@@ -160,7 +160,7 @@ class Replay:
 
 
 async def _insist(delivery: Delivery, batch: Batch, deadline: float) -> list[tuple[Batch, Taken]]:
-    """Deliver; until then a collector that does not know our new key yet is asked again."""
+    """Deliver; until `deadline` a collector that does not know our new key is asked again."""
     while True:
         try:
             return await delivery.deliver(batch)

@@ -106,22 +106,32 @@ async def run_collector(
             tracer=traces.requests if traces else None,
         )
         listening = asyncio.Event()
-        saying = asyncio.create_task(_say_once_reached(listening, log, ready))
-        stack.callback(saying.cancel)
+        saying = asyncio.create_task(_say_once_reached(listening, log, stop, ready))
+        stack.push_async_callback(_ended, saying)
         await serve(
             build_app(parts), options, stop, lambda _host, _port: listening.set(), clock=clock
         )
 
 
-async def _say_once_reached(listening: asyncio.Event, log: Appender, ready: Ready) -> None:
+async def _say_once_reached(
+    listening: asyncio.Event, log: Appender, stop: asyncio.Event, ready: Ready
+) -> None:
     """Whoever sends at once when told that the collector is ready is not to be refused because
     the log was not reached yet; but a log that is away keeps nobody waiting for the word."""
     await listening.wait()
     for _ in range(_LOOKS):
-        if log.log_id:
+        if log.log_id or stop.is_set():
             break
         await asyncio.sleep(_LOOK_SECONDS)
-    ready()
+    if not stop.is_set():
+        ready()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel it, and raise what went wrong in it."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def run_processor(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+from headrace.runtime.process import LIFELINE_SECONDS
 from tests.scenarios.node import PROCESSES, Node, post, until
 from tests.scenarios.traffic import Traffic
 
@@ -133,6 +134,7 @@ async def test_kill_the_whole_node_and_start_it_again(make_node: Callable[..., N
 def test_children_end_when_the_supervisor_is_killed(node: Node) -> None:
     """`kill -9` of the supervisor alone: its children end by themselves, and the node can be
     started again at once."""
+    assert LIFELINE_SECONDS < 2.0, "what is promised"
     assert node.process is not None
     children = psutil.Process(node.process.pid).children()
     assert len(children) == len(PROCESSES)
