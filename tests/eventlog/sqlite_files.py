@@ -17,7 +17,11 @@ RESERVE_BYTES = 256 * 1024
 
 @asynccontextmanager
 async def appending(
-    folder: Path, *, max_bytes: int = 2**40, clock: Clock | None = None
+    folder: Path,
+    *,
+    max_bytes: int = 2**40,
+    clock: Clock | None = None,
+    reserve_bytes: int = RESERVE_BYTES,
 ) -> AsyncIterator[SqliteAppender]:
     """An open appender, stopped in the end."""
     appender = SqliteAppender.open(
@@ -25,7 +29,7 @@ async def appending(
         positions=folder / "positions.sqlite",
         clock=clock or SystemClock(),
         max_bytes=max_bytes,
-        reserve_bytes=RESERVE_BYTES,
+        reserve_bytes=reserve_bytes,
     )
     try:
         yield appender

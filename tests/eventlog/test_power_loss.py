@@ -9,18 +9,30 @@ from pathlib import Path
 
 import pytest
 
+from headrace.eventlog.sqlite.file import CHECKPOINT_BYTES
 from tests.eventlog.adapters import batch
 from tests.eventlog.sqlite_files import appending, stored
 
 BATCHES = 30
+CONTENT = random.Random(30).randbytes(BATCHES * 3000)
+"""No two batches are alike, and none can be packed."""
 
 
 async def log_left_behind(folder: Path, target: Path) -> None:
-    """A log as it lies on the disk while its writer runs, copied with its WAL."""
-    async with appending(folder) as appender:
+    """A log as it lies on the disk while its writer runs, copied with its WAL.
+
+    All of it is in the WAL: what was carried over into the file does not go by loss of power, and
+    whoever copies while it is carried over has a part of it.
+    """
+    async with appending(folder, reserve_bytes=4 * CHECKPOINT_BYTES) as appender:
         for number in range(BATCHES):
-            await appender.append(batch(*[b"%d" % number] * 5, bytes(3000)))
+            await appender.append(batch(*[b"%d" % number] * 5, content(number)))
         copy_log(folder, target)
+    assert (target / "log.sqlite-wal").stat().st_size > len(CONTENT)
+
+
+def content(number: int) -> bytes:
+    return CONTENT[number * 3000 : (number + 1) * 3000]
 
 
 def copy_log(folder: Path, target: Path) -> None:
@@ -64,7 +76,7 @@ async def test_a_damaged_end_leaves_whole_batches_from_the_start(
     kept, odd = divmod(len(found), 6)
     assert not odd
     assert found == [
-        value for number in range(kept) for value in [*[b"%d" % number] * 5, bytes(3000)]
+        value for number in range(kept) for value in [*[b"%d" % number] * 5, content(number)]
     ]
 
 
