@@ -118,20 +118,12 @@ class Request(Incoming):
         self.arrival: asyncio.Future[None] | None = None
 
     def take_whole(self) -> bytes | None:
-        if not self.is_whole or len(self.pieces) != 1:
-            return None
-        body = self.pieces.pop()
-        self._source.taken(self, len(body))
-        return body
+        return self._take() if self.is_whole and len(self.pieces) == 1 else None
 
     async def next_piece(self) -> tuple[bytes, bool]:
         while not self.is_gone:
             if self.pieces:
-                # All at once: a client may send them byte by byte.
-                piece = b"".join(self.pieces)
-                self.pieces.clear()
-                self._source.taken(self, len(piece))
-                return piece, self.is_whole
+                return self._take(), self.is_whole
             if self.is_whole:
                 return b"", True
             if self.expects_go_ahead:
@@ -139,6 +131,13 @@ class Request(Incoming):
             self.arrival = asyncio.get_running_loop().create_future()
             await self.arrival
         raise ClientGone
+
+    def _take(self) -> bytes:
+        """What has come, all at once: a client may send it byte by byte."""
+        piece = b"".join(self.pieces)
+        self.pieces.clear()
+        self._source.taken(self, len(piece))
+        return piece
 
     def note_arrival(self) -> None:
         """Wake who waits for more."""
