@@ -8,15 +8,13 @@ so that the documentation is made from what is sent.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from headrace.collector.reasons import BadEvent
 from headrace.schemas.outcomes import Code
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 OK: Final = 200
 NO_CONTENT: Final = 204
@@ -70,6 +68,7 @@ UNAVAILABLE: Final = Problem(
 STOPPING: Final = Problem(503, "stopping", "The collector is shutting down; retry.")
 NOT_READY: Final = Problem(503, "not_ready", "A part of the collector is not usable.")
 
+_CONTENT: Final = b"content-type: %s\r\ncontent-length: %d\r\n"
 _OF_THE_PROCESSOR: Final = frozenset(
     {Code.SCHEMA_VIOLATION, Code.UNREADABLE_RECORD, Code.REFUSED_BY_STORE, Code.ERASED}
 )
@@ -119,7 +118,8 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answer:
-    """An answer, whole. Headers that every answer to the request carries are added later."""
+    """An answer, whole. `headers` are lines as `header_line` makes them; those that every answer to
+    the request carries are added later."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -127,29 +127,28 @@ class Answer:
         self,
         status: int,
         body: bytes,
-        headers: Headers = (),
+        headers: bytes = b"",
         *,
         media_type: bytes = b"application/json",
     ) -> None:
         self.status = status
         self.body = body
-        self.headers = list(headers)
+        self.headers = headers
         if status != NO_CONTENT:
-            length = b"%d" % len(body)
-            self.headers += ((b"content-type", media_type), (b"content-length", length))
+            self.headers += _CONTENT % (media_type, len(body))
 
 
 class Refusal(Exception):
     """The whole request is refused: why, in a sentence that says what to do."""
 
     def __init__(
-        self, problem: Problem, message: str, *, headers: Headers = (), field: str = ""
+        self, problem: Problem, message: str, *, headers: bytes = b"", field: str = ""
     ) -> None:
         super().__init__(message)
         self.problem = problem
         self.message = message
         self.field = field
-        self.headers = list(headers)
+        self.headers = headers
 
     def answer(self) -> Answer:
         """How it is said over HTTP."""
@@ -157,7 +156,7 @@ class Refusal(Exception):
         return Answer(self.problem.status, encode(body), self.headers)
 
 
-def ok(body: Any, headers: Headers = ()) -> Answer:
+def ok(body: Any, headers: bytes = b"") -> Answer:
     """A success with a JSON body."""
     return Answer(OK, encode(body), headers)
 
@@ -167,9 +166,14 @@ def refuse_event(bad: BadEvent) -> Refusal:
     return Refusal(BAD_EVENT[bad.code], bad.reason, field=bad.field)
 
 
-def retry_after(seconds: float) -> tuple[bytes, bytes]:
+def retry_after(seconds: float) -> bytes:
     """`Retry-After` in whole seconds, rounded up, at least one."""
-    return b"retry-after", b"%d" % max(1, math.ceil(seconds))
+    return header_line(b"retry-after", b"%d" % max(1, math.ceil(seconds)))
+
+
+def header_line(name: bytes, value: bytes) -> bytes:
+    """A header as it is sent, with the end of its line; neither part may contain one."""
+    return b"%s: %s\r\n" % (name, value)
 
 
 encode: Final = msgspec.json.Encoder().encode

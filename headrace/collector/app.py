@@ -91,7 +91,8 @@ def application(handler: Handler) -> ASGIApp:
             answer = await handler(request)
         except ClientGone:
             return
-        headers = answer.headers + request.answer_headers
+        lines = (answer.headers + request.answer_headers).split(b"\r\n")[:-1]
+        headers = [tuple(line.split(b": ", 1)) for line in lines]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

@@ -21,6 +21,7 @@ from headrace.collector.answers import (
     REVOKED_KEY,
     Problem,
     Refusal,
+    header_line,
 )
 from headrace.collector.requests import Incoming, Network, peer_of
 from headrace.runtime.clock import Clock
@@ -130,15 +131,15 @@ def check_scope(key: ApiKey, scope: Scope) -> None:
             FORBIDDEN,
             f"the API key {key.hint} lacks the scope `{scope}`; it has: "
             f"{', '.join(sorted(key.scopes)) or 'none'}",
-            headers=[_challenge(f'error="insufficient_scope", scope="{scope}"')],
+            headers=_challenge(f'error="insufficient_scope", scope="{scope}"'),
         )
 
 
 def _unauthorized(problem: Problem, message: str) -> Refusal:
     error = "" if problem is MISSING_KEY else 'error="invalid_token"'
-    return Refusal(problem, message, headers=[_challenge(error)])
+    return Refusal(problem, message, headers=_challenge(error))
 
 
-def _challenge(error: str) -> tuple[bytes, bytes]:
+def _challenge(error: str) -> bytes:
     text = 'Bearer realm="headrace"' + (f", {error}" if error else "")
-    return b"www-authenticate", text.encode()
+    return header_line(b"www-authenticate", text.encode())

@@ -16,6 +16,7 @@ from headrace.collector.answers import (
     TOO_LARGE,
     WRONG_MEDIA,
     Refusal,
+    header_line,
     retry_after,
 )
 from headrace.collector.compression import TooMuch, decompress, encoding_of
@@ -203,7 +204,7 @@ def _check_type(header: str) -> None:
     raise Refusal(
         WRONG_MEDIA,
         f"Content-Type {kind[:60]!r} is not taken; send JSON as application/json",
-        headers=[(b"accept", b"application/json")],
+        headers=header_line(b"accept", b"application/json"),
     )
 
 
@@ -219,5 +220,5 @@ def _overloaded() -> Refusal:
     return Refusal(
         OVERLOADED,
         "the collector holds as many bodies as it may; nothing was stored, retry shortly",
-        headers=[retry_after(1)],
+        headers=retry_after(1),
     )

@@ -15,7 +15,7 @@ from typing import Final
 
 import zstandard
 
-from headrace.collector.answers import BAD_ENCODING, WRONG_MEDIA, Refusal
+from headrace.collector.answers import BAD_ENCODING, WRONG_MEDIA, Refusal, header_line
 from headrace.collector.requests import Body
 
 try:
@@ -58,7 +58,7 @@ def encoding_of(header: str) -> str:
         raise Refusal(
             WRONG_MEDIA,
             f"Content-Encoding {header[:60]!r} is not taken; use one of {taken}, or none",
-            headers=[(b"accept-encoding", taken.encode())],
+            headers=header_line(b"accept-encoding", taken.encode()),
         )
     return named[0]
 

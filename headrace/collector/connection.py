@@ -23,14 +23,14 @@ from headrace.collector.answers import (
     TOO_SLOW,
     WRONG_METHOD,
     Answer,
-    Headers,
     Refusal,
+    header_line,
     retry_after,
 )
 from headrace.collector.arriving import Common, Request
 from headrace.collector.patience import Patience
 from headrace.collector.requests import ClientGone, by_name
-from headrace.collector.wire import CLOSE, GO_AHEAD, answer_bytes, split_target
+from headrace.collector.wire import CLOSE, GO_AHEAD, STATUS_LINES, split_target
 from headrace.runtime.metrics import REQUESTS
 
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -49,7 +49,7 @@ _LAST_LINGER_SECONDS: Final = 1.0
 _WRITE_SECONDS: Final = 30.0
 _UPGRADING: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _TUNNEL: Final = Refusal(
-    WRONG_METHOD, "CONNECT is for proxies; use POST", headers=[(b"allow", b"GET, POST")]
+    WRONG_METHOD, "CONNECT is for proxies; use POST", headers=header_line(b"allow", b"GET, POST")
 )
 
 _log = structlog.get_logger(__name__)
@@ -329,10 +329,11 @@ class Connection(asyncio.Protocol):
         end = b"\r\n" if request.keep_alive else CLOSE + b"\r\n"
         if request.method != "HEAD":
             end += answer.body
-        self._write(answer.status, [*answer.headers, *request.answer_headers], end)
+        self._write(answer, request.answer_headers, end)
 
-    def _write(self, status: int, headers: Headers, end: bytes) -> None:
-        self._transport.write(answer_bytes(status, self._common.date, headers, end))
+    def _write(self, answer: Answer, given: bytes, end: bytes) -> None:
+        lines = (STATUS_LINES[answer.status], self._common.date, answer.headers, given, end)
+        self._transport.write(b"".join(lines))
 
     def _go_on(self, answered: Request) -> None:
         """The answer is out: what comes next."""
@@ -397,7 +398,7 @@ class Connection(asyncio.Protocol):
 
     def _half_sent(self) -> None:
         message = "the collector is shutting down and the body was not there; nothing was stored"
-        self._refuse(Refusal(STOPPING, message, headers=[retry_after(2)]))
+        self._refuse(Refusal(STOPPING, message, headers=retry_after(2)))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer instead of the handler and end; after the answers of what was sent whole."""
@@ -408,7 +409,7 @@ class Connection(asyncio.Protocol):
         if half is not None and not half.is_whole and half in self._waiting:
             self._waiting.remove(half)
         current = self._current
-        given: Headers = ()
+        given = b""
         if current is not None:
             if current.is_whole:
                 return  # `_go_on` ends it
@@ -416,7 +417,7 @@ class Connection(asyncio.Protocol):
             self._let_go(current)
         answer = refusal.answer()
         REQUESTS.labels("other", answer.status).inc()
-        self._write(answer.status, [*answer.headers, *given], CLOSE + b"\r\n" + answer.body)
+        self._write(answer, given, CLOSE + b"\r\n" + answer.body)
         self.end()
 
     def _is_over(self) -> bool:
@@ -444,4 +445,4 @@ class Connection(asyncio.Protocol):
 
 def _overloaded(why: str) -> Refusal:
     message = f"{why}; nothing was stored, retry shortly"
-    return Refusal(OVERLOADED, message, headers=[retry_after(1)])
+    return Refusal(OVERLOADED, message, headers=retry_after(1))

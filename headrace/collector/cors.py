@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
-from headrace.collector.answers import NO_CONTENT, Answer
+from headrace.collector.answers import NO_CONTENT, Answer, header_line
 from headrace.collector.requests import Handler, Incoming, Middleware
 
 EXPOSED: Final = (
@@ -18,7 +18,8 @@ EXPOSED: Final = (
 )
 _MAX_AGE_SECONDS: Final = 86_400
 _HEADER_NAMES: Final = re.compile(rb"[\w\-, ]{1,4096}", re.ASCII)
-_VARY: Final = (b"vary", b"origin")
+_EXPOSE: Final = header_line(b"access-control-expose-headers", EXPOSED.encode())
+_VARY: Final = header_line(b"vary", b"origin")
 
 
 def cors(origins: Sequence[str]) -> Middleware:
@@ -30,12 +31,11 @@ def cors(origins: Sequence[str]) -> Middleware:
         def answer(request: Incoming) -> Awaitable[Answer]:
             origin = request.headers.get(b"origin")
             if not any_origin:
-                request.answer_headers.append(_VARY)
+                request.answer_headers += _VARY
             if origin is not None and (any_origin or origin in allowed):
-                request.answer_headers += [
-                    (b"access-control-allow-origin", b"*" if any_origin else origin),
-                    (b"access-control-expose-headers", EXPOSED.encode()),
-                ]
+                may = b"*" if any_origin else origin
+                request.answer_headers += header_line(b"access-control-allow-origin", may)
+                request.answer_headers += _EXPOSE
                 if request.method == "OPTIONS" and _METHOD_ASKED in request.headers:
                     return _preflight(request)
             return handler(request)
@@ -49,12 +49,10 @@ _METHOD_ASKED: Final = b"access-control-request-method"
 
 
 async def _preflight(request: Incoming) -> Answer:
-    headers = [
-        (b"access-control-allow-methods", b"GET, POST"),
-        (b"access-control-max-age", b"%d" % _MAX_AGE_SECONDS),
-    ]
+    headers = header_line(b"access-control-allow-methods", b"GET, POST")
+    headers += header_line(b"access-control-max-age", b"%d" % _MAX_AGE_SECONDS)
     # Whatever headers a page's tracing adds: mirrored, since none of them can do harm here.
     asked = request.headers.get(b"access-control-request-headers", b"")
     if _HEADER_NAMES.fullmatch(asked):
-        headers.append((b"access-control-allow-headers", asked))
+        headers += header_line(b"access-control-allow-headers", asked)
     return Answer(NO_CONTENT, b"", headers)

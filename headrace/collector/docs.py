@@ -13,7 +13,7 @@ from functools import cache
 from html import escape
 from typing import Any, Final
 
-from headrace.collector.answers import OK, Answer, encode, ok
+from headrace.collector.answers import OK, Answer, encode, header_line, ok
 from headrace.collector.openapi import describe
 from headrace.collector.requests import Incoming
 
@@ -49,7 +49,8 @@ async def openapi_json(_request: Incoming) -> Answer:
 
 async def docs_page(_request: Incoming) -> Answer:
     """`GET /docs`."""
-    headers = [(b"content-security-policy", _POLICY), (b"x-content-type-options", b"nosniff")]
+    headers = header_line(b"content-security-policy", _POLICY)
+    headers += header_line(b"x-content-type-options", b"nosniff")
     return Answer(OK, _page(), headers, media_type=b"text/html; charset=utf-8")
 
 

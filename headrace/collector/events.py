@@ -21,6 +21,7 @@ from headrace.collector.answers import (
     EventAccepted,
     Refusal,
     Rejection,
+    header_line,
     ok,
     retry_after,
 )
@@ -48,7 +49,7 @@ from headrace.schemas.records import MARK_RETRY, Header
 from headrace.workspaces.port import ApiKey, Scope
 
 _BAD_EVENTS: Final = frozenset(BAD_EVENT.values())
-_REPLAYED: Final = (b"idempotent-replayed", b"true")
+_REPLAYED: Final = header_line(b"idempotent-replayed", b"true")
 
 
 class Sent(msgspec.Struct):
@@ -134,13 +135,13 @@ class EventsEndpoint(Endpoint):
                 return await self._take_first(sent, entry, claimed, ids)
             case Replay(kept):
                 IDEMPOTENCY_DECISIONS.labels("replayed").inc()
-                return ok(self.say(ids.at(kept.indexes()), kept.rejections), [_REPLAYED])
+                return ok(self.say(ids.at(kept.indexes()), kept.rejections), _REPLAYED)
             case Running():
                 IDEMPOTENCY_DECISIONS.labels("running").inc()
                 raise Refusal(
                     STILL_RUNNING,
                     "the first request with this Idempotency-Key still runs; retry in 1 s",
-                    headers=[retry_after(1)],
+                    headers=retry_after(1),
                 )
             case Mismatch():
                 IDEMPOTENCY_DECISIONS.labels("mismatch").inc()

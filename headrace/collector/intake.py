@@ -126,7 +126,7 @@ class Endpoint:
                 f"the workspace's limit of {decision.limit:,} requests in any {WINDOW_SECONDS} "
                 f"seconds is reached; retry in {decision.seconds} s, or send more events per "
                 "request",
-                headers=[retry_after(decision.seconds)],
+                headers=retry_after(decision.seconds),
             )
 
 
@@ -136,12 +136,12 @@ def _append_failed(error: Overloaded | Unavailable) -> Refusal:
         return Refusal(
             OVERLOADED,
             f"nothing was stored: {error}; retry",
-            headers=[retry_after(error.retry_after)],
+            headers=retry_after(error.retry_after),
         )
     return Refusal(
         UNAVAILABLE,
         f"whether it was stored is unknown: {error}; retry, best with an Idempotency-Key",
-        headers=[retry_after(_UNAVAILABLE_RETRY_SECONDS)],
+        headers=retry_after(_UNAVAILABLE_RETRY_SECONDS),
     )
 
 

@@ -9,7 +9,6 @@ Pure: `now` is passed in.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -24,6 +23,7 @@ _COUNT_BITS: Final = 20
 _COUNT_MASK: Final = (1 << _COUNT_BITS) - 1
 _LOST: Final = 1
 """A microsecond: what a moment may lose on its way through a float of seconds."""
+_HEADERS: Final = b'ratelimit-policy: "default";q=%d;w=%d\r\nratelimit: "default";r=%d;t=%d\r\n'
 _CHECKS_PER_SWEEP: Final = 16
 _SWEPT_AT_ONCE: Final = 2 * _CHECKS_PER_SWEEP
 
@@ -40,17 +40,9 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     remaining: int
     seconds: int
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
+    def headers(self) -> bytes:
         """What every answer after this decision carries."""
-        return [
-            (b"ratelimit-policy", _policy(self.limit)),
-            (b"ratelimit", b'"default";r=%d;t=%d' % (self.remaining, self.seconds)),
-        ]
-
-
-@lru_cache(1_000)
-def _policy(limit: int) -> bytes:
-    return b'"default";q=%d;w=%d' % (limit, WINDOW_SECONDS)
+        return _HEADERS % (self.limit, WINDOW_SECONDS, self.remaining, self.seconds)
 
 
 class SlidingWindow:

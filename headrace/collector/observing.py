@@ -113,7 +113,7 @@ def identified(handler: Handler) -> Handler:
         if given is None or not _TAKEN_ID.fullmatch(given):
             given = b"%s-%d" % (process, next(numbers))
         request.id = given
-        request.answer_headers.append((b"x-request-id", given))
+        request.answer_headers += b"x-request-id: %s\r\n" % given
         _REQUEST_ID.set(given.decode())
         trace = request.headers.get(_TRACEPARENT)
         return handler(request) if trace is None else logged(request, trace)

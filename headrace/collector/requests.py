@@ -25,7 +25,7 @@ would be the largest thing a request needs."""
 
 
 class Incoming:
-    """One HTTP request. `answer_headers` go out with whatever answer it gets."""
+    """One HTTP request. `answer_headers` are lines that go out with whatever answer it gets."""
 
     __slots__ = ("answer_headers", "headers", "id", "method", "path", "peer", "query")
 
@@ -39,7 +39,7 @@ class Incoming:
         self.peer = peer
         """The address that the connection comes from; empty if there is none."""
         self.id = b""
-        self.answer_headers: list[tuple[bytes, bytes]] = []
+        self.answer_headers = b""
 
     def take_whole(self) -> bytes | None:
         """The body, if all of it is there already and in one piece: nobody needs to wait then."""

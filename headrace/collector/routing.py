@@ -10,7 +10,14 @@ from collections.abc import Awaitable, Iterable
 
 import msgspec
 
-from headrace.collector.answers import NO_CONTENT, NOT_FOUND, WRONG_METHOD, Answer, Refusal
+from headrace.collector.answers import (
+    NO_CONTENT,
+    NOT_FOUND,
+    WRONG_METHOD,
+    Answer,
+    Refusal,
+    header_line,
+)
 from headrace.collector.requests import Handler, Incoming
 
 
@@ -46,7 +53,7 @@ def router(routes: Iterable[Route]) -> Handler:
 
 async def _other_method(request: Incoming, methods: list[str]) -> Answer:
     allowed = ", ".join(methods)
-    headers = [(b"allow", allowed.encode())]
+    headers = header_line(b"allow", allowed.encode())
     if request.method == "OPTIONS":
         return Answer(NO_CONTENT, b"", headers)
     message = f"{request.method} is not for {request.path}; use {allowed}"

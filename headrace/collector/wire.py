@@ -9,24 +9,13 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from headrace.collector.answers import Headers
-
 CLOSE: Final = b"connection: close\r\n"
 GO_AHEAD: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_STATUS_LINES: Final = {
+STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode())
     for status in HTTPStatus
 }
-
-
-def answer_bytes(status: int, date: bytes, headers: Headers, end: bytes) -> bytes:
-    """An answer; `date` is that header's line, `end` begins with the last lines of the headers."""
-    lines = [_STATUS_LINES[status], date]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    lines.append(end)
-    return b"".join(lines)
 
 
 def split_target(target: bytes) -> tuple[str, bytes]:

@@ -176,7 +176,7 @@ async def test_all_bodies_together_are_bounded() -> None:
         with pytest.raises(Refusal) as refused:
             await second.grow(30)
         assert refused.value.problem.error == "overloaded"
-        assert refused.value.headers == [(b"retry-after", b"1")]
+        assert refused.value.headers == b"retry-after: 1\r\n"
         await second.grow(20)
         assert budget.used == 100
     assert budget.used == 0
