@@ -176,21 +176,26 @@ class Connection(asyncio.Protocol):
             self._await_body()
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._parser.get_method() == b"CONNECT":
-                self._refuse(_TUNNEL)
+        rest = memoryview(data)
+        while rest:
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._parser.get_method() == b"CONNECT":
+                    self._refuse(_TUNNEL)
+                    return
+                self._go_on_without_upgrade()
+                rest = rest[upgrade.args[0] :]
             else:
-                self._go_on_without_upgrade(data[upgrade.args[0] :])
+                return
 
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
+    def _go_on_without_upgrade(self) -> None:
         # Java's client offers HTTP/2 like this, body included. An offer may be ignored
         # (RFC 9110, 7.8), but the parser takes what follows for the other protocol.
         lines = [b"%s %s HTTP/1.1" % (self._parser.get_method(), self._url)]
         lines += [b"%s: %s" % header for header in self._headers if header[0] not in _UPGRADING]
         self._parser = self._new_parser()
-        self._parser.feed_data(b"\r\n".join([*lines, b"", rest]))
+        self._parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)

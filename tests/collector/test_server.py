@@ -266,7 +266,7 @@ async def test_expect_100_continue(trial: Trial) -> None:
 
 
 async def test_an_offer_of_http_2_is_passed_over(trial: Trial) -> None:
-    """Java's client makes it with its first request, body and all."""
+    """Java's client makes it with its first request, body and all; and others behind it."""
     upgrade: dict[str, Any] = {
         "Connection": "Upgrade, HTTP2-Settings",
         "Upgrade": "h2c",
@@ -276,7 +276,10 @@ async def test_an_offer_of_http_2_is_passed_over(trial: Trial) -> None:
         for _ in range(2):
             await client.say(request(trial, **upgrade))
             assert (await client.hear())[0] == 200
-    assert len(trial.log.records()) == 2
+        await client.say(request(trial, **upgrade) * 100)
+        for _ in range(100):
+            assert (await client.hear())[0] == 200
+    assert len(trial.log.records()) == 102
 
 
 async def test_connect_is_refused_and_the_connection_closed(
