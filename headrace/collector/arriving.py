@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.collector.heads import Heads
 from headrace.collector.requests import ClientGone, Handler, Incoming
 
 
@@ -57,6 +58,7 @@ class Common:
         self.connections: set[Stoppable] = set()
         self.orphans: set[asyncio.Task[None]] = set()
         """Requests whose client is gone; what they append is appended all the same."""
+        self.heads = Heads()
         self.untaken_bytes = 0
         self.date = b""
         """The header's line; whoever serves renews it."""

@@ -28,6 +28,7 @@ from headrace.collector.answers import (
     retry_after,
 )
 from headrace.collector.arriving import Common, Request
+from headrace.collector.heads import END, MAX_REQUEST_BYTES, Head
 from headrace.collector.patience import Patience
 from headrace.collector.requests import ClientGone, by_name
 from headrace.collector.wire import CLOSE, GO_AHEAD, STATUS_LINES, split_target
@@ -157,6 +158,33 @@ class Connection(asyncio.Protocol):
         if self._is_over():
             return  # thrown away, see `end`
         self._patience.came("next")
+        if len(data) > MAX_REQUEST_BYTES or self._in_headers or not self._is_at_rest():
+            self._parse(data)
+            return
+        head, _, body = data.partition(END)
+        known = self._common.heads.find(head, body)
+        if known is not None:
+            self._begin_known(known, body)
+            return
+        self._parse(data)
+        request = self._current  # none was before
+        if request is not None and request.is_whole and request.keep_alive:
+            self._common.heads.learn(head, body, request)
+
+    def _begin_known(self, head: Head, body: bytes) -> None:
+        """A request whose head was parsed before, all of it: as the parser's calls begin it."""
+        self._patience.came("headers")
+        self._unclaimed_bytes = 0
+        self._last = request = Request(
+            self, head.method, head.path, head.query, head.headers.copy(), self._peer
+        )
+        request.pieces.append(body)
+        request.untaken_bytes = head.body_bytes
+        self._common.untaken_bytes += head.body_bytes
+        request.is_whole = True
+        self._begin(request)
+
+    def _parse(self, data: bytes) -> None:
         self._piece_bytes = len(data)
         self._unclaimed_bytes += self._piece_bytes
         try:
@@ -432,6 +460,11 @@ class Connection(asyncio.Protocol):
     def _is_between_requests(self) -> bool:
         last = self._last
         return last is None or (last.is_answered and last.is_whole)
+
+    def _is_at_rest(self) -> bool:
+        """Whether the parser is between requests, and none is being answered."""
+        last = self._last
+        return self._current is None and (last is None or last.is_whole)
 
     def _header_bytes(self) -> int:
         return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
