@@ -19,6 +19,8 @@ MAX_REQUEST_BYTES: Final = 16 * 1024
 """Larger requests are not looked up: to cut them in two would copy them."""
 
 _MAX_HEAD_BYTES: Final = 2_048
+_MAX_HEADERS: Final = 32
+"""Short headers take thirty times their bytes; whoever has no key may send them, too."""
 _MAX_HEADS: Final = 1_024
 _MAX_SEEN: Final = 8_192
 _NEW_EVERY_TIME: Final = frozenset({b"idempotency-key", b"traceparent", b"x-request-id"})
@@ -55,6 +57,7 @@ class Heads:
         headers = request.headers
         if (
             not body
+            or len(headers) > _MAX_HEADERS
             or not _NEW_EVERY_TIME.isdisjoint(headers)
             or len(head) > _MAX_HEAD_BYTES
             or headers.get(b"content-length") != b"%d" % len(body)

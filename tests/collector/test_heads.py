@@ -187,13 +187,14 @@ async def test_a_head_is_found_when_it_came_twice() -> None:
         written(PLAIN, b"abc")[:-1],
         written(PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"), b"a"),
         written(PLAIN.replace(b"X-Custom", b"X" * 2_048), b"a"),
+        written(PLAIN.replace(b"X-", b"".join(b"%d:\r\n" % n for n in range(40)) + b"X-"), b"a"),
         written(PLAIN.replace(b"X-Custom", b"Idempotency-Key"), b"a"),
         written(PLAIN, b"a" * MAX_REQUEST_BYTES),
         MORE,
     ],
 )
 async def test_what_is_not_kept(text: bytes) -> None:
-    """No body, more or less than a request, the last of its connection, too long, never again."""
+    """What never comes again, is too long, has no body, is no request or the last of its connection."""
     heads = Found()
     for _ in range(SAME):
         await heard(heads, [(text, True)])
