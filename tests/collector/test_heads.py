@@ -194,7 +194,7 @@ async def test_a_head_is_found_when_it_came_twice() -> None:
     ],
 )
 async def test_what_is_not_kept(text: bytes) -> None:
-    """What never comes again, is too long, has no body, is no request or the last of its connection."""
+    """No body, no request or the last of its connection, too long, too much, never again."""
     heads = Found()
     for _ in range(SAME):
         await heard(heads, [(text, True)])
