@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
         if self._is_over():
             return  # thrown away, see `end`
         self._patience.came("next")
-        if len(data) > MAX_REQUEST_BYTES or self._in_headers or not self._is_at_rest():
+        if len(data) > MAX_REQUEST_BYTES or self._in_headers or not self._is_between_requests():
             self._parse(data)
             return
         head, _, body = data.partition(END)
@@ -460,11 +460,6 @@ class Connection(asyncio.Protocol):
     def _is_between_requests(self) -> bool:
         last = self._last
         return last is None or (last.is_answered and last.is_whole)
-
-    def _is_at_rest(self) -> bool:
-        """Whether the parser is between requests, and none is being answered."""
-        last = self._last
-        return self._current is None and (last is None or last.is_whole)
 
     def _header_bytes(self) -> int:
         return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)

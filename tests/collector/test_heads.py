@@ -168,6 +168,15 @@ async def test_a_known_request_waits_for_its_turn() -> None:
     assert heads.count == found + 1
 
 
+async def test_a_body_that_nobody_takes_is_not_counted_for_ever() -> None:
+    """Of a known request that is answered before."""
+    heads = Found()
+    early = written(PLAIN.replace(b"/v1/events?a=b", b"/early"), b"a")
+    got = await heard(heads, [(early, True)] * SAME)
+    assert heads.count == SAME - 2
+    assert got[-1] == 0
+
+
 async def test_a_head_is_found_when_it_came_twice() -> None:
     """Whatever the body, if it is as long."""
     heads = Found()
@@ -189,6 +198,8 @@ async def test_a_head_is_found_when_it_came_twice() -> None:
         written(PLAIN.replace(b"X-Custom", b"X" * 2_048), b"a"),
         written(PLAIN.replace(b"X-", b"".join(b"%d:\r\n" % n for n in range(40)) + b"X-"), b"a"),
         written(PLAIN.replace(b"X-Custom", b"Idempotency-Key"), b"a"),
+        written(PLAIN.replace(b"X-Custom", b"Traceparent"), b"a"),
+        written(PLAIN.replace(b"X-Custom", b"X-Request-Id"), b"a"),
         written(PLAIN, b"a" * MAX_REQUEST_BYTES),
         MORE,
     ],
