@@ -32,6 +32,7 @@ from headrace.store.columns import (
 )
 from headrace.store.connection import Connection
 from headrace.store.guarantees import ON_ONE_SERVER, Guarantees, Inserts, guarantees_for
+from headrace.store.links import LinkInserts
 from headrace.store.port import (
     DuplicateRow,
     EventColumns,
@@ -77,6 +78,7 @@ class ClickHouseStore:
         self._inserts = Inserts(connection, guarantees)
         self._retention = Retention(connection, database, guarantees)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self._link_inserts = LinkInserts(lambda rows: self._in_thread(self._insert_links, rows))
         self._identities = Identities(
             connection, database, self._in_thread, cluster=guarantees.cluster
         )
@@ -139,7 +141,7 @@ class ClickHouseStore:
 
     async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:  # noqa: ARG002 - links repeat harmlessly
         if rows:
-            await self._in_thread(self._insert_links, link_columns(rows))
+            await self._link_inserts.insert(rows)
 
     async def insert_rejected(self, rows: Sequence[RejectedRow], *, token: str) -> None:
         await self._insert("rejected_events_rows", rejected_columns(rows), token)
@@ -197,8 +199,8 @@ class ClickHouseStore:
             events = self.pack_events([self.pack_part(columns_of(events))])
         self._inserts.insert(self._table(_EVENTS), events.content, token=token)
 
-    def _insert_links(self, columns: Columns) -> None:
-        insert = pack(self._table("identity_links_rows"), columns)
+    def _insert_links(self, rows: Sequence[LinkRow]) -> None:
+        insert = pack(self._table("identity_links_rows"), link_columns(rows))
         self._links.insert(insert, settings=self._guarantees.links)
 
     def _pack_and_insert(self, table: str, columns: Columns, token: str) -> None:

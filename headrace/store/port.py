@@ -191,7 +191,10 @@ class Store(Protocol):
     ) -> Sequence[MarkedRequest]: ...
 
     async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:
-        """Idempotent whatever the token: links commute and repeat harmlessly."""
+        """Idempotent whatever the token: links commute and repeat harmlessly.
+
+        Calls of the same time may share an insert.
+        """
         ...
 
     async def insert_rejected(self, rows: Sequence[RejectedRow], *, token: str) -> None:
