@@ -93,6 +93,11 @@ class Range(msgspec.Struct, gc=False):
         for start in range(0, len(self.records), _PIECE):
             yield Range(self.log_id, self.partition, self.records[start : start + _PIECE])
 
+    def extend(self, later: Range) -> None:
+        """Take in a range that follows this one, after its steps."""
+        self.records = [*self.records, *later.records]
+        self.join(later)
+
     def join(self, piece: Range) -> None:
         """The next of `pieces`, after its steps."""
         self.workspace_ids += piece.workspace_ids
@@ -125,17 +130,20 @@ async def read_range(
     `flush.seconds`: two reads for each range instead of one for each request.
     """
     records = await _read(assignment, first, flush, flush.poll_seconds)
-    if not records or _is_full(records, flush):
+    if not records or is_full(records, flush):
         return _narrow(records)
     age = clock.now() - records[0].appended_at
     left = timedelta(seconds=flush.seconds) - age
     await _linger(assignment, min(left.total_seconds(), flush.seconds))
-    while not _is_full(records, flush):
-        more = await _read(assignment, records[-1].position + 1, _room(records, flush), 0.0)
-        records += more
-        if not more:
-            break
-    return _narrow(records)
+    return _narrow(records + await _read_on(assignment, records, flush))
+
+
+async def read_later(
+    assignment: Assignment, records: Sequence[Record], flush: Flush
+) -> Sequence[Record]:
+    """What has come since for a range that holds these records and is not written yet."""
+    later = await _read_on(assignment, records, flush)
+    return [record for record in later if record.position < records[0].position + WIDEST]
 
 
 async def read_exactly(
@@ -164,6 +172,19 @@ async def _read(
     )
 
 
+async def _read_on(assignment: Assignment, records: Sequence[Record], flush: Flush) -> list[Record]:
+    """What is there after these records, as far as it has room beside them."""
+    found: list[Record] = []
+    room, position = _room(records, flush), records[-1].position + 1
+    while not is_full(found, room):
+        more = await _read(assignment, position, _room(found, room), 0.0)
+        if not more:
+            break
+        found += more
+        position = found[-1].position + 1
+    return found
+
+
 async def _linger(assignment: Assignment, seconds: float) -> None:
     if seconds > 0:
         with contextlib.suppress(TimeoutError):
@@ -176,7 +197,8 @@ def _narrow(records: Sequence[Record]) -> Sequence[Record]:
     return [record for record in records if record.position < records[0].position + WIDEST]
 
 
-def _is_full(records: Sequence[Record], flush: Flush) -> bool:
+def is_full(records: Sequence[Record], flush: Flush) -> bool:
+    """Whether a range of these records is written without waiting for more."""
     return len(records) >= flush.rows or _size(records) >= flush.bytes
 
 

@@ -4,12 +4,14 @@ Owns the order of things: poll → decode → validate → reject who was erased
 → pack (for some records at a time) → number → join (for all of them) → batch → write → commit
 (`settle.py`). The steps up to there are pure, two lists. While a range is written the next one is
 read and goes through them, in a thread if it is large; it is written when every earlier range is
-settled, never before.
+settled, never before, and until then takes in what comes: where the store is slow, ranges grow,
+and nothing waits for the range after the next.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -26,7 +28,15 @@ from headrace.processor.links import Links
 from headrace.processor.pack import join_for, pack_for
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Revoked
-from headrace.processor.ranges import Flush, Range, number, read_exactly, read_range
+from headrace.processor.ranges import (
+    Flush,
+    Range,
+    is_full,
+    number,
+    read_exactly,
+    read_later,
+    read_range,
+)
 from headrace.processor.settle import Settler
 from headrace.processor.takeover import Held, Start, find_start
 from headrace.processor.validate import validate_against
@@ -39,6 +49,8 @@ _LARGE: Final = 500
 """From this many records on the pure steps leave the event loop to others, one range after the
 other: six threads got no more done than one (they share the interpreter), and the three store
 calls of a small range beside them took 250 ms where they took 24 beside one."""
+_LOOK_SECONDS: Final = 0.1
+"""How often a range that waits for the one before takes in what has come since."""
 _log = structlog.get_logger(__name__)
 
 
@@ -58,6 +70,8 @@ class Worker:
         self._last_steps = [number, join_for(parts.store)]
         self._flush = flush
         self._is_ending = False
+        self._nothing_before = asyncio.Event()
+        self._nothing_before.set()
         self._lag = Lag(parts.assignment, parts.clock)
 
     async def run(self) -> str:
@@ -87,14 +101,17 @@ class Worker:
         try:
             while (range_ := await coming) is not None:
                 await self._parts.fail_point(Point.PREPARED)
+                self._nothing_before.clear()
                 coming = asyncio.create_task(self._prepare(range_.last + 1))
                 self._lag.begin(range_)
                 with bound_contextvars(range=f"{range_.first}-{range_.last}"):
                     await settler.settle(range_)
+                self._nothing_before.set()
                 self._lag.settle(range_)
         finally:
             # Waited for, not cancelled: after `release` nothing may still read.
             self._is_ending = True
+            self._nothing_before.set()
             await asyncio.gather(coming, return_exceptions=True)
 
     async def _take_over(self) -> Start:
@@ -116,31 +133,51 @@ class Worker:
                 "read", lambda _: self._read(first, pending_to)
             )
             if records:
-                range_ = Range(
-                    self._assignment.log_id,
-                    self._assignment.partition,
-                    records,
-                    is_repeated=pending_to is not None,
-                )
-                await self._run_steps(range_)
+                range_ = self._range_of(records, is_repeated=pending_to is not None)
+                await self._run(self._steps_of, range_)
+                await self._gather(range_)
+                await self._run(self._last_steps_of, range_)
                 return range_
         return None
+
+    async def _gather(self, range_: Range) -> None:
+        """Take in what comes while the range before is being written, as far as there is room.
+
+        Prepared as it comes: hardly anything is left to be done when its turn has come. A range
+        that is repeated stays as it was announced: it is the first, and nothing is before it.
+        """
+        while not (self._nothing_before.is_set() or is_full(range_.records, self._flush)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nothing_before.wait(), _LOOK_SECONDS)
+            records = await self._parts.patience.insist(
+                "read", lambda _: read_later(self._assignment, range_.records, self._flush)
+            )
+            if records:
+                later = self._range_of(records)
+                await self._run(self._steps_of, later)
+                range_.extend(later)
+
+    def _range_of(self, records: Sequence[Record], *, is_repeated: bool = False) -> Range:
+        log_id, partition = self._assignment.log_id, self._assignment.partition
+        return Range(log_id, partition, records, is_repeated)
 
     async def _read(self, first: int, pending_to: int | None) -> Sequence[Record]:
         if pending_to is None:
             return await read_range(self._assignment, first, self._flush, self._parts.clock)
         return await read_exactly(self._assignment, first, pending_to, self._flush)
 
-    async def _run_steps(self, range_: Range) -> None:
+    async def _run(self, steps: Step, range_: Range) -> None:
         if len(range_.records) < _LARGE:
-            self._run_all(range_)
+            steps(range_)
         else:
-            await self._parts.aside(self._run_all, range_)
+            await self._parts.aside(steps, range_)
 
-    def _run_all(self, range_: Range) -> None:
+    def _steps_of(self, range_: Range) -> None:
         for piece in range_.pieces():
             for step in self._steps:
                 step(piece)
             range_.join(piece)
+
+    def _last_steps_of(self, range_: Range) -> None:
         for step in self._last_steps:
             step(range_)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from headrace.eventlog.port import Committed
+from headrace.eventlog.memory import MemoryAssignment
+from headrace.eventlog.port import Committed, Record
 from headrace.processor.failpoints import Point
 from headrace.processor.patience import Backoff
 from headrace.schemas.errors import Overloaded, Refused, Unavailable
@@ -121,6 +124,44 @@ async def test_a_large_range_goes_through_the_steps_in_a_thread() -> None:
     await trial.settle()
     trial.check()
     assert len(trial.store.rejected) == 900
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(100, [(1, 1), (2, 6)]), (3, [(1, 1), (2, 4), (5, 6)])]
+)
+async def test_what_comes_while_a_range_is_written_goes_with_the_next(
+    rows: int, expected: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as it has room; what was there first is prepared by then."""
+    trial = Trial(rows=rows)
+    freeze, announced, is_read = Freeze(Point.EVENTS_INSERTED), [], False
+    read = MemoryAssignment.read
+
+    async def noted(self: MemoryAssignment, position: int, **bounds: Any) -> Sequence[Record]:
+        nonlocal is_read
+        records = await read(self, position, **bounds)
+        is_read = is_read or (position == 3 and not records)
+        return records
+
+    async def fail_point(point: Point) -> None:
+        if point is Point.ANNOUNCED:
+            announced.append(trial.log.partitions[0].committed)
+        await freeze(point)
+
+    monkeypatch.setattr(MemoryAssignment, "read", noted)
+    await trial.append(trial.make_event())
+    processor = trial.processor(fail_point=fail_point)
+    run = asyncio.create_task(processor.run())
+    await until(freeze.reached.is_set)
+    await trial.append(trial.make_event(user_id="u1", anonymous_id="d1"))
+    await until(lambda: is_read)
+    await trial.append(trial.make_event(), b"none", trial.purchase(20))
+    await trial.append(trial.make_event(user_id="u1", anonymous_id="d2"))
+    freeze.thawed.set()
+    await until(trial.is_settled)
+    await finish(run, processor)
+    trial.check()
+    assert announced == [Committed(first, last) for first, last in expected]
 
 
 async def test_a_partition_that_is_stuck_stops_no_other() -> None:
