@@ -6,6 +6,7 @@ newer version, or was damaged. It keeps its bytes in `rejected_events` and block
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -50,10 +51,27 @@ _decode_loose: Final = msgspec.json.Decoder(_Loose).decode
 
 def decode(range_: Range) -> None:
     """The first step: what every record of the range holds."""
-    range_.values = values = [decode_record(record.value) for record in range_.records]
-    for record, value in zip(range_.records, values, strict=True):
+    values = [record.value for record in range_.records]
+    events = _decode_good(values)
+    if events is not None:
+        range_.values = events
+        return
+    range_.values = decoded = [decode_record(value) for value in values]
+    for record, value in zip(range_.records, decoded, strict=True):
         if type(value) is Rejected:
             range_.rejected[record.position] = value
+
+
+def _decode_good(values: Sequence[bytes]) -> list[EventValue] | None:
+    """All of them if each holds an event, which is nearly always; without a call for each of ours,
+    0.3 µs less."""
+    if max(map(len, values), default=0) > MAX_RECORD_BYTES:
+        return None
+    try:
+        events = [_decode(value) for value in values]
+    except (ValueError, RecursionError):
+        return None
+    return events if _are_ours(events) else None
 
 
 def decode_record(value: bytes) -> EventValue | Rejected:
@@ -62,7 +80,7 @@ def decode_record(value: bytes) -> EventValue | Rejected:
         return _unreadable(f"{len(value)} bytes; a record has at most {MAX_RECORD_BYTES}")
     try:
         event = _decode(value)
-        return event if _is_ours(event) else _explain(value, "it is none of ours")
+        return event if _are_ours([event]) else _explain(value, "it is none of ours")
     except (ValueError, RecursionError) as error:
         return _explain(value, str(error))
 
@@ -84,19 +102,22 @@ _LENGTHS: Final = {"workspace_id": MAX_ID_CHARACTERS, "event": MAX_EVENT_CHARACT
 _GLIMPSED: Final = ("workspace_id", "event_id", "event", "user_id", "anonymous_id")
 
 
-def _is_ours(event: EventValue) -> bool:
-    # What the decoder does not know, at once, for every event: 0.4 µs where one question after
+def _are_ours(events: Sequence[EventValue]) -> bool:
+    # What the decoder does not know, at once, for every event: 0.3 µs where one question after
     # the other took 0.8. msgspec gives this very UTC for `Z` and `+00:00`.
-    timestamp, received_at = event.timestamp, event.received_at
-    return bool(
-        event.event_id.startswith(ID_PREFIX)
-        and (event.anonymous_id or event.user_id)
-        and timestamp.tzinfo is UTC
-        and received_at.tzinfo is UTC
-        and FIRST_MOMENT <= timestamp < END_OF_MOMENTS
-        and FIRST_MOMENT <= received_at < END_OF_MOMENTS
-        and memoryview(event.properties)[0] == _BRACE
-    )
+    for event in events:
+        timestamp, received_at = event.timestamp, event.received_at
+        if not (
+            event.event_id.startswith(ID_PREFIX)
+            and (event.anonymous_id or event.user_id)
+            and timestamp.tzinfo is UTC
+            and received_at.tzinfo is UTC
+            and FIRST_MOMENT <= timestamp < END_OF_MOMENTS
+            and FIRST_MOMENT <= received_at < END_OF_MOMENTS
+            and memoryview(event.properties)[0] == _BRACE
+        ):
+            return False
+    return True
 
 
 def _explain(value: bytes, trouble: str) -> Rejected:

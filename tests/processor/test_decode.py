@@ -6,8 +6,12 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headrace.processor.decode import MAX_RECORD_BYTES, decode_record, glimpse
+from headrace.eventlog.port import Record
+from headrace.processor.decode import MAX_RECORD_BYTES, decode, decode_record, glimpse
+from headrace.processor.ranges import Range
 from headrace.schemas.outcomes import Code, Rejected
 from headrace.schemas.records import MAX_PROPERTIES_BYTES, EventValue
 
@@ -36,6 +40,30 @@ def test_an_event_of_ours_comes_back_with_its_properties_untouched() -> None:
     assert isinstance(decoded, EventValue)
     assert bytes(decoded.properties) == b'{ "a": 1e999 }'
     assert decoded == msgspec.structs.replace(OURS, properties=decoded.properties)
+
+
+KINDS = [
+    encode(),
+    encode(user_id=None, anonymous_id="d"),
+    encode(properties=msgspec.Raw(b"[]")),
+    encode(event_id="xyz_" + "0" * 26),
+    encode(received_at="2026-01-01T12:00:00+02:00"),
+    encode(properties=msgspec.Raw(b'{"a":"%s"}' % (b"x" * MAX_RECORD_BYTES))),
+    b"",
+    b"[" * 5_000,
+]
+
+
+@given(st.lists(st.sampled_from([*KINDS[:2] * 8, *KINDS]), max_size=6))
+def test_many_at_once_are_read_as_one_by_one(values: list[bytes]) -> None:
+    """Whoever stands beside a bad one."""
+    records = [Record(7 + at, b"", value, {}, NOON) for at, value in enumerate(values)]
+    range_ = Range("log", 0, records)
+    decode(range_)
+    expected = [decode_record(value) for value in values]
+    assert list(range_.values) == expected
+    bad = {7 + at: each for at, each in enumerate(expected) if isinstance(each, Rejected)}
+    assert range_.rejected == bad
 
 
 def test_the_largest_event_the_collector_takes_fits() -> None:
