@@ -6,8 +6,9 @@ asking the store again and again, the same number a second at any rate, so that 
 same. What is measured includes the asking: half of the time between two questions on average. At
 the end every accepted event must be in the table once. `benchmarks/kafka.py` uses the same.
 
-Then the same again, and beside it devices that were anonymous log in, four a second: from the
-answer to the event with both ids to the first query in which the earlier event is the user's.
+Then events come one by one, two a second. Then the same as at first, and beside it devices that
+were anonymous log in, four a second: from the answer to the event with both ids to the first query
+in which the earlier event is the user's.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _BATCHES: Final = 10
 """Requests a second."""
 _PATIENCE_SECONDS: Final = 60
 _NAME: Final = "fresh"
+_ALONE: Final = 40
+"""Events."""
 _LINKED: Final = "logged_in_later"
 _LINK_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 0.2
@@ -185,6 +188,23 @@ class Links:
         client.close()
 
 
+async def alone(place: Place) -> list[float]:
+    """Seconds from answer to row of events that come one by one, shortest first."""
+    url, client = f"http://127.0.0.1:{place.port}/v1/events", operator(place)
+    chance, found = Random(4), []
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {place.key}"}) as sender:
+        for number in range(_ALONE):
+            answer = (await sender.post(url, json=make_event(number, chance))).raise_for_status()
+            answered = time.monotonic()
+            sql = f"SELECT 1 FROM events_rows WHERE event_id = '{answer.json()['event_id']}'"  # noqa: S608
+            while not client.query(sql).result_rows:
+                assert time.monotonic() - answered < _PATIENCE_SECONDS
+            found.append(time.monotonic() - answered)
+            await asyncio.sleep(0.3 + 0.3 * chance.random())
+    client.close()
+    return sorted(found)
+
+
 def fresh_lines(what: str, fresh: list[float], goal: str) -> list[Line]:
     """Median and 99th percentile."""
     return [
@@ -218,10 +238,13 @@ def main() -> None:
     with node() as place:
         fresh = asyncio.run(Freshness(place, rate, seconds).run())
     with node() as place:
+        single = asyncio.run(alone(place))
+    with node() as place:
         linked = asyncio.run(under_load(place, rate, seconds))
     what = f"link to person_id at {rate:,} events/s"
     lines = [
         *fresh_lines(f"answer to row at {rate:,} events/s", fresh, "< 300"),
+        *fresh_lines("answer to row of an event that comes alone", single, "< 300"),
         Line(f"{what}: p50", linked[len(linked) // 2] * 1e3, "ms"),
         Line(f"{what}: longest", linked[-1] * 1e3, "ms", goal="< 2,000"),
     ]

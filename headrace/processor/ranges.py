@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence, Set
-from datetime import timedelta
 from hashlib import blake2b, sha256
+from math import inf
 from typing import Final
 
 import msgspec
@@ -32,8 +32,9 @@ _DIGEST_CHARACTERS: Final = 32
 
 
 class Flush(msgspec.Struct, frozen=True):
-    """When a range is written, whichever comes first; `poll_seconds` is how long to wait for
-    the first record before looking whether to stop."""
+    """When a range is written, whichever comes first: so many records, so many bytes, or so many
+    seconds after the last one was begun. `poll_seconds` is how long to wait for the first record
+    before looking whether to stop."""
 
     rows: int = 50_000
     bytes: int = 32 * 1024 * 1024
@@ -122,19 +123,20 @@ def number(range_: Range) -> None:
 
 
 async def read_range(
-    assignment: Assignment, first: int, flush: Flush, clock: Clock
+    assignment: Assignment, first: int, flush: Flush, clock: Clock, *, last_began: float = -inf
 ) -> Sequence[Record]:
     """The records of the next range, `first` being the next position; empty if none came.
 
-    Reads what is there, then lets the rest gather until the first record has the age of
-    `flush.seconds`: two reads for each range instead of one for each request.
+    Reads what is there. If the last range was begun (`last_began`, monotonic) less than
+    `flush.seconds` ago, it lets others gather until then, but none grow older than that: whoever
+    comes alone is written at once, and where many come there are no more ranges for it.
     """
     records = await _read(assignment, first, flush, flush.poll_seconds)
     if not records or is_full(records, flush):
         return _narrow(records)
-    age = clock.now() - records[0].appended_at
-    left = timedelta(seconds=flush.seconds) - age
-    await _linger(assignment, min(left.total_seconds(), flush.seconds))
+    age = (clock.now() - records[0].appended_at).total_seconds()
+    since = clock.monotonic() - last_began
+    await _linger(assignment, flush.seconds - max(age, since, 0.0))
     return _narrow(records + await _read_on(assignment, records, flush))
 
 

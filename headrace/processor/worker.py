@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final
 
 import structlog
@@ -70,6 +71,7 @@ class Worker:
         self._last_steps = [number, join_for(parts.store)]
         self._flush = flush
         self._is_ending = False
+        self._last_began = -inf
         self._nothing_before = asyncio.Event()
         self._nothing_before.set()
         self._lag = Lag(parts.assignment, parts.clock)
@@ -102,6 +104,7 @@ class Worker:
             while (range_ := await coming) is not None:
                 await self._parts.fail_point(Point.PREPARED)
                 self._nothing_before.clear()
+                self._last_began = self._parts.clock.monotonic()
                 coming = asyncio.create_task(self._prepare(range_.last + 1))
                 self._lag.begin(range_)
                 with bound_contextvars(range=f"{range_.first}-{range_.last}"):
@@ -163,7 +166,13 @@ class Worker:
 
     async def _read(self, first: int, pending_to: int | None) -> Sequence[Record]:
         if pending_to is None:
-            return await read_range(self._assignment, first, self._flush, self._parts.clock)
+            return await read_range(
+                self._assignment,
+                first,
+                self._flush,
+                self._parts.clock,
+                last_began=self._last_began,
+            )
         return await read_exactly(self._assignment, first, pending_to, self._flush)
 
     async def _run(self, steps: Step, range_: Range) -> None:

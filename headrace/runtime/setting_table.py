@@ -226,8 +226,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "flush_seconds": Setting(
         "HEADRACE_FLUSH_SECONDS",
         "",
-        "The processor writes a block at this age; by default 0.1 with the local log, 0.2 with "
-        "Kafka, where each partition makes blocks of its own.",
+        "The processor begins a block this long after the last one, and at once where the last is "
+        "longer ago; by default 0.1 with the local log, 0.2 with Kafka, where each partition makes "
+        "blocks of its own.",
         optional_seconds,
     ),
     "breaker_share": Setting(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 from structlog.contextvars import merge_contextvars
@@ -124,6 +125,23 @@ async def test_a_large_range_goes_through_the_steps_in_a_thread() -> None:
     await trial.settle()
     trial.check()
     assert len(trial.store.rejected) == 900
+
+
+async def test_ranges_are_begun_no_more_often_than_they_may() -> None:
+    """The first at once; what comes after it gathers, also while nothing is being written."""
+    trial = Trial()
+    trial.flush = msgspec.structs.replace(trial.flush, seconds=3600.0)
+    processor = trial.processor()
+    run = asyncio.create_task(processor.run())
+    await trial.append(trial.make_event())
+    await until(lambda: len(trial.store.events) == 1 and trial.is_settled())
+    await trial.append(trial.make_event())
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert len(trial.store.events) == 1
+    await finish(run, processor)
+    await trial.settle()
+    trial.check()
 
 
 @pytest.mark.parametrize(

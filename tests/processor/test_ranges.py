@@ -56,11 +56,12 @@ async def test_a_range_ends_with_rows_bytes_or_age(
     assert positions(await read_range(assignment, 1, SOON, log.clock)) == expected
 
 
-async def test_records_gather_until_the_first_has_its_age() -> None:
+async def test_records_gather_after_the_last_range() -> None:
     """Those of later requests go into the same range."""
     log, assignment = make_log(1)
     flush = msgspec.structs.replace(SOON, seconds=30.0)
-    reading = asyncio.create_task(read_range(assignment, 1, flush, log.clock))
+    began = log.clock.monotonic()
+    reading = asyncio.create_task(read_range(assignment, 1, flush, log.clock, last_began=began))
     await asyncio.sleep(0)
     log.store(Batch([NewRecord(b"", b"y")]), None)
     await asyncio.sleep(0)
@@ -69,13 +70,28 @@ async def test_records_gather_until_the_first_has_its_age() -> None:
     assert positions(await reading) == [1, 2]
 
 
+async def test_who_comes_alone_does_not_wait() -> None:
+    """Where no range was begun lately there is nothing to wait for."""
+    log, assignment = make_log(1)
+    assert isinstance(log.clock, ManualClock)
+    flush = msgspec.structs.replace(SOON, seconds=30.0)
+    assert positions(await read_range(assignment, 1, flush, log.clock)) == [1]
+    began = log.clock.monotonic()
+    log.clock.advance(31)
+    log.store(Batch([NewRecord(b"", b"y")]), None)
+    found = await read_range(assignment, 2, flush, log.clock, last_began=began)
+    assert positions(found) == [2]
+
+
 async def test_a_record_that_is_old_already_does_not_wait() -> None:
-    """A backlog is not slowed by the age of a range."""
+    """A backlog is not slowed by how often ranges are begun."""
     log, assignment = make_log(3)
     assert isinstance(log.clock, ManualClock)
     log.clock.advance(31)
     flush = msgspec.structs.replace(SOON, seconds=30.0)
-    assert positions(await read_range(assignment, 1, flush, log.clock)) == [1, 2, 3]
+    began = log.clock.monotonic()
+    found = await read_range(assignment, 1, flush, log.clock, last_began=began)
+    assert positions(found) == [1, 2, 3]
 
 
 async def test_a_range_is_never_wider_than_the_bound() -> None:
