@@ -196,7 +196,7 @@ async def alone(place: Place) -> list[float]:
         for number in range(_ALONE):
             answer = (await sender.post(url, json=make_event(number, chance))).raise_for_status()
             answered = time.monotonic()
-            sql = f"SELECT 1 FROM events_rows WHERE event_id = '{answer.json()['event_id']}'"  # noqa: S608
+            sql = f"SELECT 1 FROM events_rows WHERE event_id = '{answer.json()['event_id']}'"
             while not client.query(sql).result_rows:
                 assert time.monotonic() - answered < _PATIENCE_SECONDS
             found.append(time.monotonic() - answered)
