@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headrace.collector import heads as module
 from headrace.collector.answers import Answer
 from headrace.collector.arriving import Bounds, Common
-from headrace.collector.connection import Connection
+from headrace.collector.connection import MAX_HEADER_BYTES, Connection
 from headrace.collector.heads import END, MAX_REQUEST_BYTES, Heads
 from headrace.collector.requests import Incoming
 from tests.collector.test_server import calling, head, request
@@ -68,7 +68,13 @@ class Found(Heads):
         return found
 
 
-async def heard(heads: Heads, pieces: Sequence[tuple[bytes, bool]]) -> list[object]:
+async def heard(
+    heads: Heads,
+    pieces: Sequence[tuple[bytes, bool]],
+    *,
+    bounds: Bounds | None = None,
+    answer_after: float = 0.0,
+) -> list[object]:
     """What the handler gets of pieces on one connection, and what is written to the client."""
     got: list[object] = []
 
@@ -80,9 +86,11 @@ async def heard(heads: Heads, pieces: Sequence[tuple[bytes, bool]]) -> list[obje
         said = (incoming.method, incoming.path, incoming.query, dict(incoming.headers), body)
         incoming.headers[b"traceparent"] = b"ours"
         got.append(said)
+        if answer_after:
+            await asyncio.sleep(answer_after)
         return Answer(200, body)
 
-    common = Common(handler, Bounds())
+    common = Common(handler, bounds or Bounds())
     common.heads = heads
     connection = Connection(common)
     transport = mock.Mock()
@@ -94,6 +102,7 @@ async def heard(heads: Heads, pieces: Sequence[tuple[bytes, bool]]) -> list[obje
         if waits:
             for _ in range(4):
                 await asyncio.sleep(0)
+    await asyncio.sleep(answer_after * 2)
     for _ in range(200):
         await asyncio.sleep(0)
     got += [call.args for call in transport.method_calls if call[0] in ("write", "write_eof")]
@@ -175,6 +184,27 @@ async def test_a_body_that_nobody_takes_is_not_counted_for_ever() -> None:
     got = await heard(heads, [(early, True)] * SAME)
     assert heads.count == SAME - 2
     assert got[-1] == 0
+
+
+async def test_headers_that_are_known_are_there() -> None:
+    """Whoever answers may take longer than headers may."""
+    heads, bounds = Found(), Bounds(headers=0.01)
+    await heard(heads, [(KNOWN, True)] * SAME)
+    found = heads.count
+    for each in (heads, NoHeads()):
+        got = await heard(each, [(KNOWN, True)], bounds=bounds, answer_after=0.05)
+        assert b" 200 " in str(got[1]).encode()
+    assert heads.count == found + 1
+
+
+async def test_what_lies_between_known_requests_is_not_added_up() -> None:
+    """Empty lines count as a part of the headers that follow, and each request has its own."""
+    heads, lines = Found(), b"\r\n" * 8_000
+    pieces = [(KNOWN, True), (lines, True)] * (MAX_HEADER_BYTES // len(lines) + 2)
+    await heard(heads, [(KNOWN, True)] * SAME)
+    found = heads.count
+    assert await heard(heads, pieces) == await heard(NoHeads(), pieces)
+    assert heads.count > found
 
 
 async def test_a_head_is_found_when_it_came_twice() -> None:
