@@ -227,8 +227,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "HEADRACE_FLUSH_SECONDS",
         "",
         "The processor begins a block this long after the last one, and at once where the last is "
-        "longer ago; by default 0.1 with the local log, 0.2 with Kafka, where each partition makes "
-        "blocks of its own.",
+        "longer ago; by default 0.05 with the local log, 0.2 with Kafka, where each partition "
+        "makes blocks of its own.",
         optional_seconds,
     ),
     "breaker_share": Setting(

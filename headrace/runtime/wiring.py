@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS: Final = 0.05
 _PATIENT_SECONDS: Final = 5.0
 """A store that was started together with us answers by then."""
-_LOCAL_FLUSH_SECONDS: Final = 0.1
+_LOCAL_FLUSH_SECONDS: Final = 0.05
 _KAFKA_FLUSH_SECONDS: Final = 0.2
 """Each partition makes blocks of its own, and each block is an insert of the store."""
 _AFTER_BODY_SECONDS: Final = 30.0
