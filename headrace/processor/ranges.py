@@ -1,6 +1,6 @@
 """A range: the consecutive records of one partition that are written and committed together.
 
-Owns how a range is chosen (rows, bytes, age), what the steps add to it, and the tokens its
+Owns how a range is chosen (rows, bytes, time), what the steps add to it, and the tokens its
 blocks are inserted under. Why tokens look as they do is told in `settle.py`.
 """
 
@@ -41,6 +41,15 @@ class Flush(msgspec.Struct, frozen=True):
     seconds: float = 0.2
     poll_seconds: float = 0.25
 
+    def less(self, rows: int, size: int) -> Flush:
+        """What is left of it for a range that has so many records of so many bytes."""
+        return msgspec.structs.replace(self, rows=self.rows - rows, bytes=self.bytes - size)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the range is written without waiting for more."""
+        return self.rows <= 0 or self.bytes <= 0
+
 
 class Range(msgspec.Struct, gc=False):
     """Records `[first, last]` and, as the steps run, what became of each of them."""
@@ -50,6 +59,8 @@ class Range(msgspec.Struct, gc=False):
     records: Sequence[Record]
     is_repeated: bool = False
     """An earlier owner announced exactly this range and may have written any part of it."""
+    size: int = 0
+    """By `join`: bytes of the values."""
 
     values: Sequence[EventValue | Rejected] = ()
     """By `decode`, until `identify`: one per record. Whoever wants one later reads the record
@@ -94,6 +105,10 @@ class Range(msgspec.Struct, gc=False):
         for start in range(0, len(self.records), _PIECE):
             yield Range(self.log_id, self.partition, self.records[start : start + _PIECE])
 
+    def is_full(self, flush: Flush) -> bool:
+        """Whether it is written without waiting for more."""
+        return flush.less(len(self.records), self.size).is_used_up
+
     def extend(self, later: Range) -> None:
         """Take in a range that follows this one, after its steps."""
         self.records = [*self.records, *later.records]
@@ -101,6 +116,7 @@ class Range(msgspec.Struct, gc=False):
 
     def join(self, piece: Range) -> None:
         """The next of `pieces`, after its steps."""
+        self.size += _size(piece.records)
         self.workspace_ids += piece.workspace_ids
         self.event_ids += piece.event_ids
         self.parts += piece.parts
@@ -132,20 +148,20 @@ async def read_range(
     comes alone is written at once, and where many come there are no more ranges for it.
     """
     records = await _read(assignment, first, flush, flush.poll_seconds)
-    if not records or is_full(records, flush):
+    left = flush.less(len(records), _size(records))
+    if not records or left.is_used_up:
         return _narrow(records)
     age = (clock.now() - records[0].appended_at).total_seconds()
     since = clock.monotonic() - last_began
     await _linger(assignment, flush.seconds - max(age, since, 0.0))
-    return _narrow(records + await _read_on(assignment, records, flush))
+    return _narrow(records + await _read_on(assignment, records[-1].position + 1, left))
 
 
-async def read_later(
-    assignment: Assignment, records: Sequence[Record], flush: Flush
-) -> Sequence[Record]:
-    """What has come since for a range that holds these records and is not written yet."""
-    later = await _read_on(assignment, records, flush)
-    return [record for record in later if record.position < records[0].position + WIDEST]
+async def read_later(assignment: Assignment, range_: Range, flush: Flush) -> Sequence[Record]:
+    """What has come since for a range that is not written yet, as far as it has room."""
+    left = flush.less(len(range_.records), range_.size)
+    later = await _read_on(assignment, range_.last + 1, left)
+    return [record for record in later if record.position < range_.first + WIDEST]
 
 
 async def read_exactly(
@@ -174,16 +190,13 @@ async def _read(
     )
 
 
-async def _read_on(assignment: Assignment, records: Sequence[Record], flush: Flush) -> list[Record]:
-    """What is there after these records, as far as it has room beside them."""
+async def _read_on(assignment: Assignment, position: int, left: Flush) -> list[Record]:
+    """What is there from `position` on, as far as there is room left."""
     found: list[Record] = []
-    room, position = _room(records, flush), records[-1].position + 1
-    while not is_full(found, room):
-        more = await _read(assignment, position, _room(found, room), 0.0)
-        if not more:
-            break
+    while not left.is_used_up and (more := await _read(assignment, position, left, 0.0)):
         found += more
-        position = found[-1].position + 1
+        position = more[-1].position + 1
+        left = left.less(len(more), _size(more))
     return found
 
 
@@ -197,16 +210,6 @@ def _narrow(records: Sequence[Record]) -> Sequence[Record]:
     if not records or records[-1].position < records[0].position + WIDEST:
         return records
     return [record for record in records if record.position < records[0].position + WIDEST]
-
-
-def is_full(records: Sequence[Record], flush: Flush) -> bool:
-    """Whether a range of these records is written without waiting for more."""
-    return len(records) >= flush.rows or _size(records) >= flush.bytes
-
-
-def _room(records: Sequence[Record], flush: Flush) -> Flush:
-    rows, size = flush.rows - len(records), flush.bytes - _size(records)
-    return msgspec.structs.replace(flush, rows=rows, bytes=size)
 
 
 def _size(records: Sequence[Record]) -> int:

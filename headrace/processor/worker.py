@@ -32,7 +32,6 @@ from headrace.processor.patience import Revoked
 from headrace.processor.ranges import (
     Flush,
     Range,
-    is_full,
     number,
     read_exactly,
     read_later,
@@ -41,7 +40,7 @@ from headrace.processor.ranges import (
 from headrace.processor.settle import Settler
 from headrace.processor.takeover import Held, Start, find_start
 from headrace.processor.validate import validate_against
-from headrace.schemas.errors import Fenced
+from headrace.schemas.errors import Fenced, HeadraceError
 from headrace.schemas.taxonomy import Taxonomy
 
 Step = Callable[[Range], None]
@@ -50,8 +49,11 @@ _LARGE: Final = 500
 """From this many records on the pure steps leave the event loop to others, one range after the
 other: six threads got no more done than one (they share the interpreter), and the three store
 calls of a small range beside them took 250 ms where they took 24 beside one."""
+_LARGE_AT_LAST: Final = 5_000
+"""The same for the steps for a whole range, which take a twentieth and are waited for."""
 _LOOK_SECONDS: Final = 0.1
-"""How often a range that waits for the one before takes in what has come since."""
+"""How often a range that waits for the one before takes in what has come since; the longer it
+waits, the less often."""
 _log = structlog.get_logger(__name__)
 
 
@@ -137,27 +139,36 @@ class Worker:
             )
             if records:
                 range_ = self._range_of(records, is_repeated=pending_to is not None)
-                await self._run(self._steps_of, range_)
+                await self._run(self._steps_of, range_, _LARGE)
                 await self._gather(range_)
-                await self._run(self._last_steps_of, range_)
+                await self._run(self._last_steps_of, range_, _LARGE_AT_LAST)
                 return range_
         return None
 
     async def _gather(self, range_: Range) -> None:
         """Take in what comes while the range before is being written, as far as there is room.
 
-        Prepared as it comes: hardly anything is left to be done when its turn has come. A range
-        that is repeated stays as it was announced: it is the first, and nothing is before it.
+        Prepared as it comes: hardly anything is left to be done when its turn has come. Whatever
+        keeps it from reading does not keep the range from being written. A range that is repeated
+        stays as it was announced: it is the first, and nothing is before it.
         """
-        while not (self._nothing_before.is_set() or is_full(range_.records, self._flush)):
+        clock, began = self._parts.clock, self._parts.clock.monotonic()
+        while not (self._nothing_before.is_set() or range_.is_full(self._flush)):
+            pause = max(_LOOK_SECONDS, (clock.monotonic() - began) / 8)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nothing_before.wait(), _LOOK_SECONDS)
-            records = await self._parts.patience.insist(
-                "read", lambda _: read_later(self._assignment, range_.records, self._flush)
-            )
+                await asyncio.wait_for(self._nothing_before.wait(), pause)
+            self._parts.patience.proceed()
+            if self._is_ending:
+                return
+            try:
+                records = await read_later(self._assignment, range_, self._flush)
+            except HeadraceError:
+                continue
+            except LookupError:
+                return  # the next range meets it again, when this one is settled
             if records:
                 later = self._range_of(records)
-                await self._run(self._steps_of, later)
+                await self._run(self._steps_of, later, _LARGE)
                 range_.extend(later)
 
     def _range_of(self, records: Sequence[Record], *, is_repeated: bool = False) -> Range:
@@ -175,8 +186,8 @@ class Worker:
             )
         return await read_exactly(self._assignment, first, pending_to, self._flush)
 
-    async def _run(self, steps: Step, range_: Range) -> None:
-        if len(range_.records) < _LARGE:
+    async def _run(self, steps: Step, range_: Range, large: int) -> None:
+        if len(range_.records) < large:
             steps(range_)
         else:
             await self._parts.aside(steps, range_)

@@ -102,7 +102,8 @@ INSERT_SECONDS: Final = Histogram(
 INSERT_ROWS: Final = Histogram("headrace_insert_rows", "Records per range.", buckets=_ROWS)
 BLOCK_SECONDS: Final = Histogram(
     "headrace_block_seconds",
-    "One block on its way into the store, by table: events, rejected, duplicates, links.",
+    "One block on its way into the store, by table: events, rejected, duplicates, links (those of "
+    "several partitions share an insert, and each counts, its wait for the one before included).",
     ["table"],
     buckets=_LATENCY,
 )

@@ -226,9 +226,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "flush_seconds": Setting(
         "HEADRACE_FLUSH_SECONDS",
         "",
-        "The processor begins a block this long after the last one, and at once where the last is "
-        "longer ago; by default 0.05 with the local log, 0.2 with Kafka, where each partition "
-        "makes blocks of its own.",
+        "The least seconds between two blocks of a partition that are not full; an event waits no "
+        "longer for others. By default 0.05 with the local log, 0.2 with Kafka, where each "
+        "partition makes blocks of its own.",
         optional_seconds,
     ),
     "breaker_share": Setting(

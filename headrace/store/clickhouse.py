@@ -51,7 +51,7 @@ from headrace.store.retention import Retention
 from headrace.store.text import moment, quote
 
 LINK_SECONDS: Final = 10
-"""Inserting links is given up after this; identity_links_recent looks back a little further."""
+"""An insert of links is given up after this; identity_links_recent looks back a little further."""
 _REQUESTS_PER_QUERY: Final = 1_000
 _THREADS: Final = 8
 _EVENTS: Final = "events_rows"

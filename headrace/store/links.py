@@ -1,9 +1,10 @@
 """Links of several partitions in one insert.
 
-Owns who shares one. A few links take the store as long as a thousand (30 to 45 ms of CPU, for they
+Owns who shares one. A few links take the store as long as a thousand (25 to 45 ms of CPU, for they
 go into two tables), and where each of a dozen partitions inserted its own, half of what the
 store did was that. So one insert is under way at a time, and what comes meanwhile goes with the
-next. Links repeat harmlessly, so that a shared insert needs no token.
+next; unless the one under way takes long: nobody waits for a connection that hangs. Links repeat
+harmlessly, so that a shared insert needs no token.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from headrace.store.port import LinkRow
 
 MOST_ROWS: Final = 50_000
 """An insert is full with this many; the rows of one caller are never parted."""
+SLOW_SECONDS: Final = 1.0
+"""Whoever has waited so long for another insert does not wait for its end."""
 
 
 class _Waiting(msgspec.Struct):
@@ -33,7 +36,8 @@ class LinkInserts:
     def __init__(self, insert: Callable[[Sequence[LinkRow]], Awaitable[None]]) -> None:
         self._insert = insert
         self._waiting: deque[_Waiting] = deque()
-        self._running: asyncio.Task[None] | None = None
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def insert(self, rows: Sequence[LinkRow]) -> None:
         """Returns when these rows are stored; raises what the store said of them.
@@ -42,16 +46,24 @@ class LinkInserts:
         """
         waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
+        if self._running:
+            await asyncio.wait([waiting.done], timeout=SLOW_SECONDS)
+        if any(each is waiting for each in self._waiting):
+            self._start()
         await waiting.done
+
+    def _start(self) -> None:
+        self._running += 1
+        task = asyncio.create_task(self._run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self) -> None:
         try:
             while self._waiting:
                 await self._insert_all(self._take())
         finally:
-            self._running = None
+            self._running -= 1
 
     def _take(self) -> Sequence[_Waiting]:
         taken = [self._waiting.popleft()]

@@ -182,6 +182,41 @@ async def test_what_comes_while_a_range_is_written_goes_with_the_next(
     assert announced == [Committed(first, last) for first, last in expected]
 
 
+@pytest.mark.parametrize("error", [Unavailable("away"), Overloaded("busy"), LookupError("gone")])
+async def test_what_cannot_be_read_holds_back_nothing_that_was(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range that is ready is written, whatever is wrong with what would follow."""
+    trial, freeze = Trial(), Freeze(Point.EVENTS_INSERTED)
+    is_ready, is_broken = False, False
+    read = MemoryAssignment.read
+
+    async def failing(self: MemoryAssignment, position: int, **bounds: Any) -> Sequence[Record]:
+        nonlocal is_ready
+        if is_broken:
+            raise error
+        records = await read(self, position, **bounds)
+        is_ready = is_ready or (position == 3 and not records)
+        return records
+
+    monkeypatch.setattr(MemoryAssignment, "read", failing)
+    await trial.append(trial.make_event())
+    processor = trial.processor(fail_point=freeze)
+    run = asyncio.create_task(processor.run())
+    await until(freeze.reached.is_set)
+    await trial.append(trial.make_event())
+    await until(lambda: is_ready)
+    is_broken = True
+    freeze.thawed.set()
+    await until(lambda: trial.log.partitions[0].committed == Committed(3))
+    if isinstance(error, LookupError):
+        with pytest.raises(LookupError, match="gone"):
+            await run
+    else:
+        await finish(run, processor)
+    trial.check()
+
+
 async def test_a_partition_that_is_stuck_stops_no_other() -> None:
     """One worker waits for its block for ever; the others' records are settled meanwhile."""
     trial = Trial(partitions=3, rows=1_000)

@@ -13,6 +13,7 @@ from headrace.eventlog.memory import MemoryAssignment, MemoryLog
 from headrace.eventlog.port import Batch, NewRecord, Record
 from headrace.processor.ranges import WIDEST, Flush, Range, number, read_exactly, read_range
 from headrace.runtime.clock import ManualClock
+from tests.processor.trial import PATIENCE_SECONDS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SOON = Flush(rows=4, bytes=100, seconds=0.0, poll_seconds=0.001)
@@ -74,12 +75,14 @@ async def test_who_comes_alone_does_not_wait() -> None:
     """Where no range was begun lately there is nothing to wait for."""
     log, assignment = make_log(1)
     assert isinstance(log.clock, ManualClock)
-    flush = msgspec.structs.replace(SOON, seconds=30.0)
-    assert positions(await read_range(assignment, 1, flush, log.clock)) == [1]
+    flush = msgspec.structs.replace(SOON, seconds=3600.0)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert positions(await read_range(assignment, 1, flush, log.clock)) == [1]
     began = log.clock.monotonic()
-    log.clock.advance(31)
+    log.clock.advance(3601)
     log.store(Batch([NewRecord(b"", b"y")]), None)
-    found = await read_range(assignment, 2, flush, log.clock, last_began=began)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        found = await read_range(assignment, 2, flush, log.clock, last_began=began)
     assert positions(found) == [2]
 
 
@@ -87,10 +90,11 @@ async def test_a_record_that_is_old_already_does_not_wait() -> None:
     """A backlog is not slowed by how often ranges are begun."""
     log, assignment = make_log(3)
     assert isinstance(log.clock, ManualClock)
-    log.clock.advance(31)
-    flush = msgspec.structs.replace(SOON, seconds=30.0)
+    log.clock.advance(3601)
+    flush = msgspec.structs.replace(SOON, seconds=3600.0)
     began = log.clock.monotonic()
-    found = await read_range(assignment, 1, flush, log.clock, last_began=began)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        found = await read_range(assignment, 1, flush, log.clock, last_began=began)
     assert positions(found) == [1, 2, 3]
 
 

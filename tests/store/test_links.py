@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from headrace.schemas.errors import Refused, Unavailable
+from headrace.store import links
 from headrace.store.links import MOST_ROWS, LinkInserts
 from headrace.store.port import LinkRow
 from tests.store.harness import link_row
@@ -49,6 +50,22 @@ async def test_what_comes_during_an_insert_goes_with_the_next() -> None:
     assert table.inserts == [["a"], ["b", "c", "d"]]
     await inserts.insert([link_row("e", "u")])
     assert table.inserts[2:] == [["e"]]
+
+
+async def test_nobody_waits_for_an_insert_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller hears how it ended; the others are stored meanwhile."""
+    monkeypatch.setattr(links, "SLOW_SECONDS", 0.01)
+    table = Table()
+    inserts = LinkInserts(table.insert)
+    hanging = await _begun(inserts, "a")
+    await asyncio.sleep(0)
+    table.open, hung = asyncio.Event(), table.open
+    table.open.set()
+    await asyncio.wait_for(inserts.insert([link_row("b", "u")]), 60)
+    assert table.inserts == [["a"], ["b"]]
+    assert not hanging[0].done()
+    hung.set()
+    await hanging[0]
 
 
 async def test_an_insert_has_a_bound() -> None:
