@@ -36,8 +36,7 @@ class LinkInserts:
     def __init__(self, insert: Callable[[Sequence[LinkRow]], Awaitable[None]]) -> None:
         self._insert = insert
         self._waiting: deque[_Waiting] = deque()
-        self._running = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None] | None] = set()
 
     async def insert(self, rows: Sequence[LinkRow]) -> None:
         """Returns when these rows are stored; raises what the store said of them.
@@ -46,24 +45,21 @@ class LinkInserts:
         """
         waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if self._running:
-            await asyncio.wait([waiting.done], timeout=SLOW_SECONDS)
-        if any(each is waiting for each in self._waiting):
-            self._start()
-        await waiting.done
-
-    def _start(self) -> None:
-        self._running += 1
-        task = asyncio.create_task(self._run())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        try:
+            if self._running:
+                await asyncio.wait([waiting.done], timeout=SLOW_SECONDS)
+            if any(each is waiting for each in self._waiting):
+                self._running.add(asyncio.create_task(self._run()))
+            await waiting.done
+        finally:
+            waiting.done.cancel()  # nobody hears any more how it ends
 
     async def _run(self) -> None:
         try:
             while self._waiting:
                 await self._insert_all(self._take())
         finally:
-            self._running -= 1
+            self._running.discard(asyncio.current_task())
 
     def _take(self) -> Sequence[_Waiting]:
         taken = [self._waiting.popleft()]
