@@ -56,7 +56,7 @@ class Range(msgspec.Struct, gc=False):
 
     log_id: str
     partition: int
-    records: Sequence[Record]
+    records: list[Record]
     is_repeated: bool = False
     """An earlier owner announced exactly this range and may have written any part of it."""
     size: int = 0
@@ -99,23 +99,19 @@ class Range(msgspec.Struct, gc=False):
         digest = blake2b(array("q", positions).tobytes(), digest_size=16).hexdigest()
         return f"{self._name}{table}:{digest}"
 
-    def pieces(self) -> Iterator[Range]:
-        """The range in parts small enough to stay in the processor's cache from step to step:
-        a sixth of what the steps take. `join` puts together what came of them."""
-        for start in range(0, len(self.records), _PIECE):
-            yield Range(self.log_id, self.partition, self.records[start : start + _PIECE])
+    def pieces(self, records: Sequence[Record]) -> Iterator[Range]:
+        """The records that follow, in parts small enough to stay in the processor's cache from
+        step to step: a sixth of what the steps take. `join` puts together what came of them."""
+        for start in range(0, len(records), _PIECE):
+            yield Range(self.log_id, self.partition, list(records[start : start + _PIECE]))
 
     def is_full(self, flush: Flush) -> bool:
         """Whether it is written without waiting for more."""
         return flush.less(len(self.records), self.size).is_used_up
 
-    def extend(self, later: Range) -> None:
-        """Take in a range that follows this one, after its steps."""
-        self.records = [*self.records, *later.records]
-        self.join(later)
-
     def join(self, piece: Range) -> None:
         """The next of `pieces`, after its steps."""
+        self.records += piece.records
         self.size += _size(piece.records)
         self.workspace_ids += piece.workspace_ids
         self.event_ids += piece.event_ids
@@ -148,20 +144,23 @@ async def read_range(
     comes alone is written at once, and where many come there are no more ranges for it.
     """
     records = await _read(assignment, first, flush, flush.poll_seconds)
-    left = flush.less(len(records), _size(records))
-    if not records or left.is_used_up:
-        return _narrow(records)
-    age = (clock.now() - records[0].appended_at).total_seconds()
-    since = clock.monotonic() - last_began
-    await _linger(assignment, flush.seconds - max(age, since, 0.0))
-    return _narrow(records + await _read_on(assignment, records[-1].position + 1, left))
+    if not records:
+        return []
+    left = flush.less(len(records), 0)
+    if not left.is_used_up:  # a size is a look at each of them
+        left = left.less(0, _size(records))
+    if not left.is_used_up:
+        age = (clock.now() - records[0].appended_at).total_seconds()
+        since = clock.monotonic() - last_began
+        await _linger(assignment, flush.seconds - max(age, since, 0.0))
+        records += await _read_on(assignment, records[-1].position + 1, left)
+    return _narrow(records, records[0].position)
 
 
 async def read_later(assignment: Assignment, range_: Range, flush: Flush) -> Sequence[Record]:
     """What has come since for a range that is not written yet, as far as it has room."""
     left = flush.less(len(range_.records), range_.size)
-    later = await _read_on(assignment, range_.last + 1, left)
-    return [record for record in later if record.position < range_.first + WIDEST]
+    return _narrow(await _read_on(assignment, range_.last + 1, left), range_.first)
 
 
 async def read_exactly(
@@ -206,10 +205,11 @@ async def _linger(assignment: Assignment, seconds: float) -> None:
             await asyncio.wait_for(assignment.revoked.wait(), seconds)
 
 
-def _narrow(records: Sequence[Record]) -> Sequence[Record]:
-    if not records or records[-1].position < records[0].position + WIDEST:
+def _narrow(records: Sequence[Record], first: int) -> Sequence[Record]:
+    """Those that a range from `first` on may hold."""
+    if not records or records[-1].position < first + WIDEST:
         return records
-    return [record for record in records if record.position < records[0].position + WIDEST]
+    return [record for record in records if record.position < first + WIDEST]
 
 
 def _size(records: Sequence[Record]) -> int:

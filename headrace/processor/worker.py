@@ -138,10 +138,11 @@ class Worker:
                 "read", lambda _: self._read(first, pending_to)
             )
             if records:
-                range_ = self._range_of(records, is_repeated=pending_to is not None)
-                await self._run(self._steps_of, range_, _LARGE)
+                log_id, partition = self._assignment.log_id, self._assignment.partition
+                range_ = Range(log_id, partition, [], is_repeated=pending_to is not None)
+                await self._take_in(range_, records)
                 await self._gather(range_)
-                await self._run(self._last_steps_of, range_, _LARGE_AT_LAST)
+                await self._finish(range_)
                 return range_
         return None
 
@@ -166,14 +167,7 @@ class Worker:
                 continue
             except LookupError:
                 return  # the next range meets it again, when this one is settled
-            if records:
-                later = self._range_of(records)
-                await self._run(self._steps_of, later, _LARGE)
-                range_.extend(later)
-
-    def _range_of(self, records: Sequence[Record], *, is_repeated: bool = False) -> Range:
-        log_id, partition = self._assignment.log_id, self._assignment.partition
-        return Range(log_id, partition, records, is_repeated)
+            await self._take_in(range_, records)
 
     async def _read(self, first: int, pending_to: int | None) -> Sequence[Record]:
         if pending_to is None:
@@ -186,18 +180,23 @@ class Worker:
             )
         return await read_exactly(self._assignment, first, pending_to, self._flush)
 
-    async def _run(self, steps: Step, range_: Range, large: int) -> None:
-        if len(range_.records) < large:
-            steps(range_)
+    async def _take_in(self, range_: Range, records: Sequence[Record]) -> None:
+        """Take the records that follow through the steps and add them to the range."""
+        if len(records) < _LARGE:
+            self._add(range_, records)
         else:
-            await self._parts.aside(steps, range_)
+            await self._parts.aside(self._add, range_, records)
 
-    def _steps_of(self, range_: Range) -> None:
-        for piece in range_.pieces():
+    def _add(self, range_: Range, records: Sequence[Record]) -> None:
+        for piece in range_.pieces(records):
             for step in self._steps:
                 step(piece)
             range_.join(piece)
 
-    def _last_steps_of(self, range_: Range) -> None:
+    async def _finish(self, range_: Range) -> None:
+        """The steps for the whole range."""
         for step in self._last_steps:
-            step(range_)
+            if len(range_.records) < _LARGE_AT_LAST:
+                step(range_)
+            else:
+                await self._parts.aside(step, range_)

@@ -20,6 +20,25 @@ from headrace.schemas.errors import Overloaded, Refused, Unavailable
 from tests.processor.trial import Crash, Freeze, Trial, crash_at, finish, until
 
 
+class Reads:
+    """Says where nothing was found last, and fails when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.empty_at = 0
+        self.error: Exception | None = None
+        read = MemoryAssignment.read
+
+        async def noted(log: MemoryAssignment, position: int, **bounds: Any) -> Sequence[Record]:
+            if self.error is not None:
+                raise self.error
+            records = await read(log, position, **bounds)
+            if not records:
+                self.empty_at = position
+            return records
+
+        monkeypatch.setattr(MemoryAssignment, "read", noted)
+
+
 async def test_every_partition_has_a_worker() -> None:
     """Records of all partitions are settled side by side."""
     trial = Trial(partitions=4)
@@ -152,27 +171,19 @@ async def test_what_comes_while_a_range_is_written_goes_with_the_next(
 ) -> None:
     """As far as it has room; what was there first is prepared by then."""
     trial = Trial(rows=rows)
-    freeze, announced, is_read = Freeze(Point.EVENTS_INSERTED), [], False
-    read = MemoryAssignment.read
-
-    async def noted(self: MemoryAssignment, position: int, **bounds: Any) -> Sequence[Record]:
-        nonlocal is_read
-        records = await read(self, position, **bounds)
-        is_read = is_read or (position == 3 and not records)
-        return records
+    freeze, announced, reads = Freeze(Point.EVENTS_INSERTED), [], Reads(monkeypatch)
 
     async def fail_point(point: Point) -> None:
         if point is Point.ANNOUNCED:
             announced.append(trial.log.partitions[0].committed)
         await freeze(point)
 
-    monkeypatch.setattr(MemoryAssignment, "read", noted)
     await trial.append(trial.make_event())
     processor = trial.processor(fail_point=fail_point)
     run = asyncio.create_task(processor.run())
     await until(freeze.reached.is_set)
     await trial.append(trial.make_event(user_id="u1", anonymous_id="d1"))
-    await until(lambda: is_read)
+    await until(lambda: reads.empty_at == 3)
     await trial.append(trial.make_event(), b"none", trial.purchase(20))
     await trial.append(trial.make_event(user_id="u1", anonymous_id="d2"))
     freeze.thawed.set()
@@ -187,26 +198,14 @@ async def test_what_cannot_be_read_holds_back_nothing_that_was(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A range that is ready is written, whatever is wrong with what would follow."""
-    trial, freeze = Trial(), Freeze(Point.EVENTS_INSERTED)
-    is_ready, is_broken = False, False
-    read = MemoryAssignment.read
-
-    async def failing(self: MemoryAssignment, position: int, **bounds: Any) -> Sequence[Record]:
-        nonlocal is_ready
-        if is_broken:
-            raise error
-        records = await read(self, position, **bounds)
-        is_ready = is_ready or (position == 3 and not records)
-        return records
-
-    monkeypatch.setattr(MemoryAssignment, "read", failing)
+    trial, freeze, reads = Trial(), Freeze(Point.EVENTS_INSERTED), Reads(monkeypatch)
     await trial.append(trial.make_event())
     processor = trial.processor(fail_point=freeze)
     run = asyncio.create_task(processor.run())
     await until(freeze.reached.is_set)
     await trial.append(trial.make_event())
-    await until(lambda: is_ready)
-    is_broken = True
+    await until(lambda: reads.empty_at == 3)
+    reads.error = error
     freeze.thawed.set()
     await until(lambda: trial.log.partitions[0].committed == Committed(3))
     if isinstance(error, LookupError):
