@@ -66,6 +66,23 @@ def test_parts_make_the_block_that_the_driver_makes(sizes: list[int]) -> None:
     assert join("d.`t t`", written) == whole
 
 
+@given(
+    st.one_of(
+        st.lists(st.sampled_from(["", "a", "b", "é", "ab", "\0"]), min_size=1, max_size=4),
+        st.lists(st.sampled_from([b"", b"a", b"\xff", b"\xff\xfe"]), min_size=1, max_size=4),
+        st.sampled_from([127, 128, 300, 0x110000]).map(lambda length: ["x" * length] * 2),
+    ),
+    st.lists(st.booleans(), min_size=1, max_size=4),
+)
+def test_columns_with_a_way_of_their_own_are_the_driver_s_too(
+    texts: list[str] | list[bytes], flags: list[bool]
+) -> None:
+    """Texts of one length or not, of more bytes than characters, too long for one byte of
+    length."""
+    for columns in ({"a": ("String", texts)}, {"b": ("Bool", flags)}):
+        assert pack("t", columns) == as_the_driver_does("t", columns)
+
+
 def test_a_whole_block_may_have_any_of_our_types() -> None:
     """Times that are not known among them."""
     rows = [
