@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import orjson
 
-from headrace.processor.ranges import Range
+from headrace.processor.ranges import Fields, Range
 from headrace.schemas.event_ids import ID_CHARACTERS, ID_PREFIX
 from headrace.schemas.outcomes import Code, Rejected
 from headrace.schemas.records import (
@@ -30,6 +30,8 @@ MAX_RECORD_BYTES: Final = MAX_PROPERTIES_BYTES + 16 * 1024
 """Properties at their limit plus every other field at its limit, escaped, and some more."""
 
 _BRACE: Final = ord("{")
+_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BLANK: Final = EventValue("", "", "", _NO_TIME, _NO_TIME)
 
 
 class _Loose(msgspec.Struct, gc=False):
@@ -52,26 +54,46 @@ _decode_loose: Final = msgspec.json.Decoder(_Loose).decode
 def decode(range_: Range) -> None:
     """The first step: what every record of the range holds."""
     values = [record.value for record in range_.records]
-    events = _decode_good(values)
-    if events is not None:
-        range_.values = events
+    range_.fields = _decode_good(values)
+    if range_.fields is not None:
         return
-    range_.values = decoded = [decode_record(value) for value in values]
-    for record, value in zip(range_.records, decoded, strict=True):
-        if type(value) is Rejected:
-            range_.rejected[record.position] = value
+    events = []
+    for record in range_.records:
+        decoded = decode_record(record.value)
+        if type(decoded) is Rejected:
+            range_.rejected[record.position] = decoded
+        events.append(decoded if type(decoded) is EventValue else _BLANK)
+    range_.fields = _by_field(events)
 
 
-def _decode_good(values: Sequence[bytes]) -> list[EventValue] | None:
+def _decode_good(values: Sequence[bytes]) -> Fields | None:
     """All of them if each holds an event, which is nearly always; without a call for each of ours,
-    0.3 µs less."""
+    0.6 µs less."""
     if max(map(len, values), default=0) > MAX_RECORD_BYTES:
         return None
     try:
-        events = [_decode(value) for value in values]
+        fields = _by_field([_decode(value) for value in values])
     except (ValueError, RecursionError):
         return None
-    return events if _are_ours(events) else None
+    return fields if _are_ours(fields) else None
+
+
+def _by_field(events: Sequence[EventValue]) -> Fields:
+    if not events:
+        return Fields((), (), (), (), (), (), (), ())
+    ids, workspace_ids, names, timestamps, received_at, user_ids, anonymous_ids, properties = zip(
+        *map(msgspec.structs.astuple, events), strict=True
+    )
+    return Fields(
+        ids,
+        workspace_ids,
+        names,
+        timestamps,
+        received_at,
+        [one or "" for one in user_ids],
+        [one or "" for one in anonymous_ids],
+        [bytes(one) for one in properties],
+    )
 
 
 def decode_record(value: bytes) -> EventValue | Rejected:
@@ -80,7 +102,8 @@ def decode_record(value: bytes) -> EventValue | Rejected:
         return _unreadable(f"{len(value)} bytes; a record has at most {MAX_RECORD_BYTES}")
     try:
         event = _decode(value)
-        return event if _are_ours([event]) else _explain(value, "it is none of ours")
+        is_ours = _are_ours(_by_field([event]))
+        return event if is_ours else _explain(value, "it is none of ours")
     except (ValueError, RecursionError) as error:
         return _explain(value, str(error))
 
@@ -102,22 +125,28 @@ _LENGTHS: Final = {"workspace_id": MAX_ID_CHARACTERS, "event": MAX_EVENT_CHARACT
 _GLIMPSED: Final = ("workspace_id", "event_id", "event", "user_id", "anonymous_id")
 
 
-def _are_ours(events: Sequence[EventValue]) -> bool:
-    # What the decoder does not know, at once, for every event: 0.3 µs where one question after
-    # the other took 0.8. msgspec gives this very UTC for `Z` and `+00:00`.
-    for event in events:
-        timestamp, received_at = event.timestamp, event.received_at
-        if not (
-            event.event_id.startswith(ID_PREFIX)
-            and (event.anonymous_id or event.user_id)
-            and timestamp.tzinfo is UTC
-            and received_at.tzinfo is UTC
-            and FIRST_MOMENT <= timestamp < END_OF_MOMENTS
-            and FIRST_MOMENT <= received_at < END_OF_MOMENTS
-            and memoryview(event.properties)[0] == _BRACE
-        ):
-            return False
-    return True
+def _are_ours(fields: Fields) -> bool:
+    """What the decoder does not know. Whatever lies between two texts that begin alike begins like
+    them, so the ends stand for all."""
+    return (
+        min(fields.event_ids, default="").startswith(ID_PREFIX)
+        and max(fields.event_ids).startswith(ID_PREFIX)
+        and _are_moments(fields.timestamps)
+        and _are_moments(fields.received_at)
+        and _are_about_somebody(fields)
+        and {one[0] for one in fields.properties} == {_BRACE}
+    )
+
+
+def _are_about_somebody(fields: Fields) -> bool:
+    ids = zip(fields.anonymous_ids, fields.user_ids, strict=True)
+    return "" not in fields.anonymous_ids or "" not in [one or other for one, other in ids]
+
+
+def _are_moments(times: Sequence[datetime]) -> bool:
+    # msgspec gives this very UTC for `Z` and `+00:00`; other times may not even be comparable.
+    is_utc = {time.tzinfo for time in times} == {UTC}
+    return is_utc and min(times) >= FIRST_MOMENT and max(times) < END_OF_MOMENTS
 
 
 def _explain(value: bytes, trouble: str) -> Rejected:
@@ -145,13 +174,9 @@ def _find_fault(event: _Loose) -> Rejected | None:
         return _unreadable("properties are not an object", "$.properties")
     for name in ("timestamp", "received_at"):
         time = getattr(event, name)
-        if not _is_good_time(time):
+        if not _are_moments([time]):
             return _unreadable(f"{time} is not in UTC or out of range", f"$.{name}")
     return None
-
-
-def _is_good_time(time: datetime) -> bool:
-    return time.tzinfo is UTC and FIRST_MOMENT <= time < END_OF_MOMENTS
 
 
 def _unreadable(reason: str, path: str = "") -> Rejected:

@@ -16,7 +16,6 @@ from headrace.schemas.erased import ErasedIds, is_erased
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.nobody import is_nobody
 from headrace.schemas.outcomes import Code, Rejected
-from headrace.schemas.records import EventValue
 from headrace.store.port import Store
 
 REFRESH_SECONDS: Final = 1.0
@@ -46,14 +45,19 @@ class Erased:
         ids = self._ids
         if not ids:
             return
-        for record, value in zip(range_.records, range_.values, strict=True):
-            if type(value) is EventValue and self._is_erased(ids, value):
+        fields = range_.fields
+        assert fields is not None  # `decode` made them; a blank is nobody's
+        for record, workspace_id, user_id, anonymous_id in zip(
+            range_.records,
+            fields.workspace_ids,
+            fields.user_ids,
+            fields.anonymous_ids,
+            strict=True,
+        ):
+            digests = ids.get(workspace_id)
+            if digests and is_erased(digests, workspace_id, _known(user_id), _known(anonymous_id)):
                 range_.rejected[record.position] = _ERASED
 
-    def _is_erased(self, ids: ErasedIds, value: EventValue) -> bool:
-        digests = ids.get(value.workspace_id)
-        if not digests:
-            return False
-        user_id = None if is_nobody(value.user_id) else value.user_id
-        anonymous_id = None if is_nobody(value.anonymous_id) else value.anonymous_id
-        return is_erased(digests, value.workspace_id, user_id, anonymous_id)
+
+def _known(identifier: str) -> str | None:
+    return None if is_nobody(identifier) else identifier

@@ -19,7 +19,6 @@ from headrace.store.port import EventColumns, EventRow, Place
 _LATE_BEFORE: Final = timedelta(seconds=-LATE_AFTER_SECONDS)
 _FUTURE_AFTER: Final = timedelta(seconds=FUTURE_AFTER_SECONDS)
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_BLANK: Final = EventValue("", "", "", _NO_TIME, _NO_TIME)
 
 
 def identify(range_: Range) -> None:
@@ -28,26 +27,23 @@ def identify(range_: Range) -> None:
     Rejected events get theirs too: a record that an earlier owner stored under an older schema
     still makes its link.
     """
-    values = [value if type(value) is EventValue else _BLANK for value in range_.values]
-    range_.values = ()
-    user_ids = [value.user_id or "" for value in values]
-    anonymous_ids = [value.anonymous_id or "" for value in values]
-    timestamps = [value.timestamp for value in values]
-    received_at = [value.received_at for value in values]
+    fields, range_.fields = range_.fields, None
+    assert fields is not None  # `decode` made them
+    count = len(range_.records)
     range_.columns = EventColumns(
-        [value.workspace_id for value in values],
-        [value.event_id for value in values],
-        [value.event for value in values],
-        user_ids,
-        anonymous_ids,
-        _are_known(user_ids),
-        _are_known(anonymous_ids),
-        timestamps,
-        received_at,
-        _judge_times(timestamps, received_at),
-        [bytes(value.properties) for value in values],
-        [range_.log_id] * len(values),
-        [range_.partition] * len(values),
+        fields.workspace_ids,
+        fields.event_ids,
+        fields.events,
+        fields.user_ids,
+        fields.anonymous_ids,
+        _are_known(fields.user_ids),
+        _are_known(fields.anonymous_ids),
+        fields.timestamps,
+        fields.received_at,
+        _judge_times(fields.timestamps, fields.received_at),
+        fields.properties,
+        [range_.log_id] * count,
+        [range_.partition] * count,
         [record.position for record in range_.records],
     )
 

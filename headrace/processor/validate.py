@@ -13,7 +13,6 @@ import orjson
 
 from headrace.processor.ranges import Range
 from headrace.schemas.outcomes import Rejected
-from headrace.schemas.records import EventValue
 from headrace.schemas.taxonomy import Taxonomy
 
 
@@ -23,19 +22,23 @@ def validate_against(taxonomy: Taxonomy) -> Callable[[Range], None]:
     is_doubtful = taxonomy.is_doubtful
 
     def validate(range_: Range) -> None:
-        for record, value in zip(range_.records, range_.values, strict=True):
-            if type(value) is EventValue and is_doubtful(value.event, value.properties):
-                rejected = check_event(value, taxonomy)
+        fields, records = range_.fields, range_.records
+        assert fields is not None  # `decode` made them; a blank has no schema
+        for record, event, properties in zip(
+            records, fields.events, fields.properties, strict=True
+        ):
+            if is_doubtful(event, properties):
+                rejected = check_event(event, properties, taxonomy)
                 if rejected is not None:
                     range_.rejected[record.position] = rejected
 
     return validate
 
 
-def check_event(value: EventValue, taxonomy: Taxonomy) -> Rejected | None:
-    """Why an event that has a schema breaks it, or None."""
+def check_event(event: str, properties: bytes, taxonomy: Taxonomy) -> Rejected | None:
+    """Why an event breaks the schema it has, or None."""
     try:
-        properties = orjson.loads(memoryview(value.properties))
+        parsed = orjson.loads(properties)
     except orjson.JSONDecodeError:
         return None
-    return taxonomy.check(value.event, properties)
+    return taxonomy.check(event, parsed)

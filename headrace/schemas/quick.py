@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, Union
 import msgspec
 from msgspec import Meta, Raw
 
-Takes = Callable[[Raw], bool]
+Takes = Callable[[bytes], bool]
 """Whether JSON plainly keeps to a schema; False where the schema itself must be asked."""
 
 _OF_ANY: Final = frozenset({"type"})
@@ -49,7 +49,7 @@ def taker(rules: Mapping[str, Any]) -> Takes | None:
     except (_HasNoType, RecursionError, TypeError, ValueError):  # msgspec's, for what it cannot
         return None
 
-    def takes(properties: Raw) -> bool:
+    def takes(properties: bytes) -> bool:
         try:
             decode(properties)
         except (ValueError, RecursionError):

@@ -56,7 +56,7 @@ class Taxonomy:
         """Whether the event type has a schema."""
         return event in self._compiled
 
-    def is_doubtful(self, event: str, properties: msgspec.Raw) -> bool:
+    def is_doubtful(self, event: str, properties: bytes) -> bool:
         """Whether `check` must be asked about the event: it has a schema, and does not plainly
         keep to it. `properties` are JSON."""
         takes = self._takers.get(event)
@@ -129,7 +129,7 @@ def _of_each_file(folder: Path, read: Callable[[Path], T]) -> list[T]:
     return good
 
 
-def _ask_schema(_properties: msgspec.Raw) -> bool:
+def _ask_schema(_properties: bytes) -> bool:
     return False
 
 

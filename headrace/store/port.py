@@ -52,8 +52,8 @@ class EventColumns(msgspec.Struct, frozen=True, gc=False):
     """Rows of `events` column by column, all of one length: a row each would take a sixth of what
     the processor does for an event. What they hold is told at `EventRow`."""
 
-    workspace_ids: list[str]
-    event_ids: list[str]
+    workspace_ids: Sequence[str]
+    event_ids: Sequence[str]
     events: Sequence[str]
     user_ids: Sequence[str]
     anonymous_ids: Sequence[str]
