@@ -50,11 +50,10 @@ def make_blocks(range_: Range, held: Set[int], suspects: Suspects | None) -> Blo
     """
     duplicates = [] if suspects is None else _find_duplicates(range_, held, suspects)
     left_out = held | {row.place.position for row in duplicates}
-    positions = [record.position for record in range_.records]
     if not (left_out or range_.rejected):
-        return Blocks(positions, [], [])
+        return Blocks(range_.positions, [], [])
     others = left_out | range_.rejected.keys()
-    events = [position for position in positions if position not in others]
+    events = [position for position in range_.positions if position not in others]
     return Blocks(events, _rejected_rows(range_, left_out), duplicates)
 
 

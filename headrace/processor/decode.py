@@ -53,8 +53,10 @@ _decode_loose: Final = msgspec.json.Decoder(_Loose).decode
 
 def decode(range_: Range) -> None:
     """The first step: what every record of the range holds."""
-    values = [record.value for record in range_.records]
-    range_.fields = _decode_good(values)
+    range_.values = values = [record.value for record in range_.records]
+    range_.sizes.extend(map(len, values))
+    if max(range_.sizes, default=0) <= MAX_RECORD_BYTES:
+        range_.fields = _decode_good(values)
     if range_.fields is not None:
         return
     events = []
@@ -69,8 +71,6 @@ def decode(range_: Range) -> None:
 def _decode_good(values: Sequence[bytes]) -> Fields | None:
     """All of them if each holds an event, which is nearly always; without a call for each of ours,
     0.6 µs less."""
-    if max(map(len, values), default=0) > MAX_RECORD_BYTES:
-        return None
     try:
         fields = _by_field([_decode(value) for value in values])
     except (ValueError, RecursionError):

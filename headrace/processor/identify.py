@@ -29,7 +29,8 @@ def identify(range_: Range) -> None:
     """
     fields, range_.fields = range_.fields, None
     assert fields is not None  # `decode` made them
-    count = len(range_.records)
+    range_.positions = positions = [record.position for record in range_.records]
+    count = len(positions)
     range_.columns = EventColumns(
         fields.workspace_ids,
         fields.event_ids,
@@ -44,7 +45,7 @@ def identify(range_: Range) -> None:
         fields.properties,
         [range_.log_id] * count,
         [range_.partition] * count,
-        [record.position for record in range_.records],
+        positions,
     )
 
 

@@ -25,7 +25,7 @@ from typing import Final
 
 from headrace.eventlog.port import Record
 from headrace.processor.batch import Suspects
-from headrace.processor.ranges import Range
+from headrace.processor.ranges import Range, Request
 from headrace.schemas.event_ids import request_of
 from headrace.schemas.records import MARK_RETRY, Header
 from headrace.store.port import MarkedRequest, Place, Store
@@ -33,9 +33,19 @@ from headrace.store.port import MarkedRequest, Place, Store
 REMEMBERED_FOR: Final = timedelta(hours=1)
 _MOST_PER_QUERY: Final = 1_000
 
-_Request = tuple[str, str]
-"""workspace_id and the part of an event id that its request shares."""
 _Found = dict[tuple[str, str], list[Place]]
+
+
+def find_marked(range_: Range) -> None:
+    """The step that finds the marked ones among records that could be read."""
+    fields = range_.fields
+    assert fields is not None  # `decode` made them
+    named = zip(range_.records, fields.workspace_ids, fields.event_ids, strict=True)
+    range_.marked = [
+        (record, (workspace_id, request_of(event_id)))
+        for record, workspace_id, event_id in named
+        if record.headers and Header.MARK in record.headers and event_id
+    ]
 
 
 class Marks:
@@ -45,7 +55,7 @@ class Marks:
         self._store = store
         self._log_id = log_id
         self._partition = partition
-        self._remembered: dict[_Request, datetime] | None = None
+        self._remembered: dict[Request, datetime] | None = None
 
     async def look_up(self, range_: Range) -> Suspects | None:
         """Remember the range's retries, then ask where ids of suspect requests are held.
@@ -53,15 +63,14 @@ class Marks:
         None if nothing in the range can be a duplicate.
         """
         remembered = await self._recall(range_.records[0].appended_at)
-        marked = _marked(range_)
-        await self._remember(remembered, marked)  # so that the retries are among them
+        await self._remember(remembered, range_.marked)  # so that the retries are among them
         repeated = set()
         if remembered:
             requests_here = zip(
                 range_.workspace_ids, map(request_of, range_.event_ids), strict=True
             )
             repeated = remembered.keys() & set(requests_here)
-        requests = repeated | {request for _, request in marked}
+        requests = repeated | {request for _, request in range_.marked}
         if not requests:
             return None
         find_rejected = self._store.find_rejected_requests
@@ -69,7 +78,7 @@ class Marks:
             await self.find(list(requests)), await _in_turns(find_rejected, list(repeated))
         )
 
-    async def _recall(self, now: datetime) -> dict[_Request, datetime]:
+    async def _recall(self, now: datetime) -> dict[Request, datetime]:
         """What is remembered at the log's time `now`; the first time, from the store."""
         if self._remembered is None:
             known = await self._store.remembered_requests(
@@ -83,7 +92,7 @@ class Marks:
         return self._remembered
 
     async def _remember(
-        self, remembered: dict[_Request, datetime], marked: Sequence[tuple[Record, _Request]]
+        self, remembered: dict[Request, datetime], marked: Sequence[tuple[Record, Request]]
     ) -> None:
         retries = {
             request: record.appended_at
@@ -101,13 +110,13 @@ class Marks:
             latest = max(appended_at, remembered.pop(request, appended_at))
             remembered[request] = latest  # at the end: the oldest stay in front
 
-    async def find(self, requests: Sequence[_Request]) -> _Found:
+    async def find(self, requests: Sequence[Request]) -> _Found:
         """`(workspace_id, event_id)` → places, as `Store.find_requests`, in bounded questions."""
         return await _in_turns(self._store.find_requests, requests)
 
 
 async def _in_turns(
-    find: Callable[[Sequence[_Request]], Awaitable[_Found]], requests: Sequence[_Request]
+    find: Callable[[Sequence[Request]], Awaitable[_Found]], requests: Sequence[Request]
 ) -> _Found:
     places: _Found = {}
     for start in range(0, len(requests), _MOST_PER_QUERY):
@@ -115,17 +124,7 @@ async def _in_turns(
     return places
 
 
-def _marked(range_: Range) -> list[tuple[Record, _Request]]:
-    """Those that could be read."""
-    named = zip(range_.records, range_.workspace_ids, range_.event_ids, strict=True)
-    return [
-        (record, (workspace_id, request_of(event_id)))
-        for record, workspace_id, event_id in named
-        if record.headers and Header.MARK in record.headers and event_id
-    ]
-
-
-def _forget(remembered: dict[_Request, datetime], before: datetime) -> None:
+def _forget(remembered: dict[Request, datetime], before: datetime) -> None:
     while remembered:
         oldest = next(iter(remembered))
         if remembered[oldest] >= before:

@@ -1,11 +1,11 @@
 """The loop: one partition from its assignment to its revocation.
 
-Owns the order of things: poll → decode → validate → reject who was erased → identify → find links
-→ pack (for some records at a time) → number → join (for all of them) → batch → write → commit
-(`settle.py`). The steps up to there are pure, two lists. While a range is written the next one is
-read and goes through them, in a thread if it is large; it is written when every earlier range is
-settled, never before, and until then takes in what comes: where the store is slow, ranges grow,
-and nothing waits for the range after the next.
+Owns the order of things: poll → decode → validate → reject who was erased → find what is marked →
+identify → find links → pack (for some records at a time) → number → join (for all of them) → batch
+→ write → commit (`settle.py`). The steps up to there are pure, two lists. While a range is written
+the next one is read and goes through them, in a thread if it is large; it is written when every
+earlier range is settled, never before, and until then takes in what comes: where the store is slow,
+ranges grow, and nothing waits for the range after the next.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from headrace.processor.failpoints import Point
 from headrace.processor.identify import identify
 from headrace.processor.lag import Lag
 from headrace.processor.links import Links
+from headrace.processor.marks import find_marked
 from headrace.processor.pack import join_for, pack_for
 from headrace.processor.parts import Parts
 from headrace.processor.patience import Revoked
@@ -59,7 +60,7 @@ _log = structlog.get_logger(__name__)
 
 def pure_steps(schemas: Taxonomy, erased: Erased) -> list[Step]:
     """What happens to the records of a range, some at a time, in run order."""
-    return [decode, validate_against(schemas), erased.reject, identify]
+    return [decode, validate_against(schemas), erased.reject, find_marked, identify]
 
 
 class Worker:

@@ -11,6 +11,7 @@ import pytest
 
 from headrace.eventlog.memory import MemoryAssignment, MemoryLog
 from headrace.eventlog.port import Batch, NewRecord, Record
+from headrace.processor.decode import decode
 from headrace.processor.ranges import WIDEST, Flush, Range, number, read_exactly, read_range
 from headrace.runtime.clock import ManualClock
 from tests.processor.trial import PATIENCE_SECONDS
@@ -27,9 +28,10 @@ def make_log(count: int, *, size: int = 1) -> tuple[MemoryLog, MemoryAssignment]
 
 
 def make_range(values: Sequence[bytes], *, first: int = 1, log_id: str = "log") -> Range:
-    """A range that went through its last pure step."""
+    """A range that has its token."""
     records = [Record(first + i, b"", value, {}, NOON) for i, value in enumerate(values)]
     range_ = Range(log_id, 0, records)
+    decode(range_)
     number(range_)
     return range_
 
