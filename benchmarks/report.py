@@ -12,7 +12,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import sysconfig
 from pathlib import Path
 from typing import Final
 
@@ -82,15 +81,9 @@ def machine() -> dict[str, str]:
     return {
         "cpu": f"{os.cpu_count()} x {model}",
         "system": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_version()}, {_build()}",
+        "python": platform.python_version(),
         **versions,
     }
-
-
-def _build() -> str:
-    """A tenth to a sixth of a Python program's CPU lies here: pyenv builds without by default."""
-    built = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    return "optimised build" if "--enable-optimizations" in built else "plain build"
 
 
 def report(name: str, lines: list[Line]) -> None:
