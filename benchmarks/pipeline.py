@@ -185,7 +185,7 @@ def main() -> None:
                 rows_per_second,
                 ">= 50,000",
             ),
-            Line("processor CPU per event", found.cpu["processor"], "us", decode_cpu),
+            Line("processor CPU per event", found.cpu["processor"], "us", decode_cpu, "<= 6"),
             Line("store CPU per event", found.cpu["store"], "us", store_cpu),
             Line("processor memory", found.memory_mebibytes["processor"], "MiB"),
             Line("store memory", found.memory_mebibytes["store"], "MiB"),
