@@ -210,7 +210,7 @@ class Settler:
         if links:
             await self._demand_ours(now)
             with BLOCK_SECONDS.labels("links").time():
-                await self._store.insert_links(links, token=now.range_.token)
+                await self._store.insert_links(links)
             self._parts.refresher.ask()
             self._links.note(links)
             await self._parts.fail_point(Point.LINKS_INSERTED)

@@ -139,7 +139,7 @@ class ClickHouseStore:
         )
         return [MarkedRequest(*row) for row in rows]
 
-    async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:  # noqa: ARG002 - links repeat harmlessly
+    async def insert_links(self, rows: Sequence[LinkRow]) -> None:
         if rows:
             await self._link_inserts.insert(rows)
 

@@ -160,7 +160,7 @@ class MemoryStore:
                 and request.appended_at >= since
             ]
 
-    async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:  # noqa: ARG002 - links repeat harmlessly
+    async def insert_links(self, rows: Sequence[LinkRow]) -> None:
         with _Call(self, "insert_links"):
             self.links.extend(rows)
 

@@ -190,8 +190,8 @@ class Store(Protocol):
         self, log_id: str, partition: int, since: datetime
     ) -> Sequence[MarkedRequest]: ...
 
-    async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:
-        """Idempotent whatever the token: links commute and repeat harmlessly.
+    async def insert_links(self, rows: Sequence[LinkRow]) -> None:
+        """Idempotent: links commute and repeat harmlessly, so they need no token.
 
         Calls of the same time may share an insert.
         """

@@ -148,7 +148,7 @@ async def test_nothing_inserted_is_nothing_done(tables: Tables) -> None:
     await store.insert_events([], token="t")
     await store.insert_rejected([], token="t")
     await store.insert_duplicates([], token="t")
-    await store.insert_links([], token="t")
+    await store.insert_links([])
     await store.remember_requests([])
     await store.check_events([])
     await store.insert_events([event_row(1)], token="t")
@@ -372,7 +372,7 @@ async def test_a_link_counts_after_the_next_refresh(tables: Tables) -> None:
     """Events stored before and after the link resolve to its user; strangers stay themselves."""
     store = tables.store
     await store.insert_events([event_row(1), event_row(2, anonymous_id="other")], token="a")
-    await store.insert_links([link_row("device", "alice")], token="a")
+    await store.insert_links([link_row("device", "alice")])
     await store.refresh_identities()
     await store.insert_events([event_row(3)], token="b")
     ids = [row[0] for row in tables.events()]
@@ -390,7 +390,7 @@ async def test_an_events_own_user_wins_and_nobody_is_nobody(tables: Tables) -> N
         event_row(5, workspace_id="ws_two"),
     ]
     await store.insert_events(rows, token="t")
-    await store.insert_links([link_row("device", "alice")], token="t")
+    await store.insert_links([link_row("device", "alice")])
     await store.refresh_identities()
     people = tables.people()
     assert [people[row.event_id] for row in rows] == ["bob", "alice", "", "", "device"]
@@ -400,12 +400,12 @@ async def test_the_first_link_wins_in_whatever_order_links_come(tables: Tables) 
     """First is the smallest (received_at, source_event_id), also when it arrives last."""
     store = tables.store
     await store.insert_events([event_row(1)], token="t")
-    await store.insert_links([link_row("device", "late", 9)], token="a")
+    await store.insert_links([link_row("device", "late", 9)])
     await store.refresh_identities()
     assert set(tables.people().values()) == {"late"}
-    await store.insert_links([link_row("device", "tie", 3, source_event_id="evt_b")], token="b")
-    await store.insert_links([link_row("device", "first", 3, source_event_id="evt_a")], token="c")
-    await store.insert_links([link_row("device", "late", 9)], token="a")
+    await store.insert_links([link_row("device", "tie", 3, source_event_id="evt_b")])
+    await store.insert_links([link_row("device", "first", 3, source_event_id="evt_a")])
+    await store.insert_links([link_row("device", "late", 9)])
     await store.refresh_identities()
     assert set(tables.people().values()) == {"first"}
 
@@ -416,7 +416,7 @@ async def test_refreshing_is_safe_side_by_side(tables: Tables) -> None:
     await store.insert_events([event_row(1)], token="t")
 
     async def link(number: int) -> None:
-        await store.insert_links([link_row("device", f"u{number}", 20 - number)], token="t")
+        await store.insert_links([link_row("device", f"u{number}", 20 - number)])
         await store.refresh_identities()
 
     await asyncio.gather(*(link(number) for number in range(8)))
@@ -471,7 +471,7 @@ async def test_a_store_that_is_away_is_unavailable_and_comes_back(
         lambda: store.find_requests([(WORKSPACE, "evt_a")]),
         lambda: store.remember_requests([marked]),
         lambda: store.remembered_requests(LOG, 0, MORNING),
-        lambda: store.insert_links([link_row("a", "u")], token="t"),
+        lambda: store.insert_links([link_row("a", "u")]),
         lambda: store.insert_rejected([rejected_row(1)], token="t"),
         lambda: store.insert_duplicates([duplicate_row(2)], token="t"),
         lambda: store.insert_events([event_row(3)], token="t"),

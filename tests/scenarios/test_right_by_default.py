@@ -89,8 +89,8 @@ class RepeatableStore(ClickHouseStore):
         await super().insert_events(events, token=token)
         self.events.append((events, token))
 
-    async def insert_links(self, rows: Sequence[LinkRow], *, token: str) -> None:
-        await super().insert_links(rows, token=token)
+    async def insert_links(self, rows: Sequence[LinkRow]) -> None:
+        await super().insert_links(rows)
         self.links.append(rows)
 
 
@@ -226,7 +226,7 @@ class History:
             events, token = self.store.events[number]
             await ClickHouseStore.insert_events(self.store, events, token=token)
         if number < len(self.store.links):
-            await ClickHouseStore.insert_links(self.store, self.store.links[number], token="")
+            await ClickHouseStore.insert_links(self.store, self.store.links[number])
 
     async def load_everything(self) -> None:
         """As beside the work when what changed lately has grown."""

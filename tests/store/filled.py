@@ -141,7 +141,7 @@ class Filled:
         await store.remember_requests([MarkedRequest(LOG, 0, WORKSPACE, "r", datetime.now(UTC))])
         if version >= 2:
             links = [link_row(f"d{n}", f"u{n % 3}", n) for n in range(20)]
-            await store.insert_links(links, token="")
+            await store.insert_links(links)
             self.connection.run(
                 f"INSERT INTO {self.database}.identity_exclusions_rows "
                 "(workspace_id, anonymous_id, user_id, excluded) "

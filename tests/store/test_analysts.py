@@ -32,9 +32,7 @@ def filled(tables: ServerTables) -> Iterator[ServerTables]:
             await store.insert_rejected([rejected_row(number + 10, **changes)], token=workspace)
             await store.insert_duplicates([duplicate_row(number + 20, **changes)], token=workspace)
             user = f"user of {workspace}"
-            await store.insert_links(
-                [link_row("device", user, workspace_id=workspace)], token=workspace
-            )
+            await store.insert_links([link_row("device", user, workspace_id=workspace)])
         await store.refresh_identities()
 
     asyncio.run(fill())

@@ -102,7 +102,7 @@ async def fill(tables: ServerTables, events: Sequence[Told]) -> None:
         LinkRow(WORKSPACE, device, event.user_id, event.received_at, event.event_id)
         for device, event in links_of(events).items()
     ]
-    await store.insert_links(links, token="links")
+    await store.insert_links(links)
     rejected = [
         rejected_row(
             1_000_000 + number,

@@ -104,7 +104,7 @@ async def test_a_cluster_is_asked_for_what_a_majority_has() -> None:
     store = ClickHouseStore(replica, links, "headrace", guarantees_for("events"))
     await store.held_positions(LOG, 0, 1, 2)
     await store.insert_events([event_row(1)], token="t")
-    await store.insert_links([link_row("device", "alice")], token="t")
+    await store.insert_links([link_row("device", "alice")])
     await store.stop()
     (_, read), (_, insert) = replica.told
     [(_, link)] = links.told

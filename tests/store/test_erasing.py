@@ -57,7 +57,6 @@ async def fill(tables: ServerTables) -> None:
             link_row("shared", "bob", 2),
             link_row("shared", USER, 3),
         ],
-        token="links",
     )
     await store.refresh_identities()
 

@@ -108,7 +108,7 @@ def test_links_count_as_the_plain_rule_says(
             case Insert(found):
                 rows = [link_row(*link, workspace_id=workspace) for link in found]
                 links += rows
-                asyncio.run(limited.store.insert_links(rows, token=""))
+                asyncio.run(limited.store.insert_links(rows))
                 refresh(limited)
             case Decide(device, user, is_excluded):
                 pair = (workspace, device, user)
@@ -127,7 +127,7 @@ def test_links_count_as_the_plain_rule_says(
 def test_a_links_time_and_source_are_those_of_the_first_event(tables: ServerTables) -> None:
     """`identity_links` tells when a pair was linked first, and by which event."""
     rows = [link_row("d", "u", 5), link_row("d", "u", 2), link_row("d", "u", 9)]
-    asyncio.run(tables.store.insert_links(rows, token=""))
+    asyncio.run(tables.store.insert_links(rows))
     refresh(tables)
     assert tables.rows(
         f"SELECT linked_at, source_event_id FROM {tables.database}.identity_links"
@@ -137,7 +137,7 @@ def test_a_links_time_and_source_are_those_of_the_first_event(tables: ServerTabl
 def test_of_one_user_five_hundred_links_count(tables: ServerTables) -> None:
     """The smallest ones; unlinking one of them lets the next count, an earlier one moves it out."""
     links = [link_row(f"d{n:04d}", "u", n) for n in range(10, 520)]
-    asyncio.run(tables.store.insert_links(links, token=""))
+    asyncio.run(tables.store.insert_links(links))
     refresh(tables)
     assert {key[1] for key in tables.links()} == {f"d{n:04d}" for n in range(10, 510)}
     load_all(tables)
@@ -146,7 +146,7 @@ def test_of_one_user_five_hundred_links_count(tables: ServerTables) -> None:
     assert {"d0100", "d0510"} <= recent_keys(tables)
     assert len(recent_keys(tables)) < 10
     assert {key[1] for key in tables.links()} == ({f"d{n:04d}" for n in range(10, 511)} - {"d0100"})
-    asyncio.run(tables.store.insert_links([link_row("d0000", "u", 0)], token=""))
+    asyncio.run(tables.store.insert_links([link_row("d0000", "u", 0)]))
     refresh(tables)
     assert {key[1] for key in tables.links()} == (
         {f"d{n:04d}" for n in (0, *range(10, 510))} - {"d0100"}
@@ -161,11 +161,7 @@ def test_of_one_user_five_hundred_links_count(tables: ServerTables) -> None:
 def test_unlinking_and_linking_again_are_in_force_at_once(tables: ServerTables) -> None:
     """People change with the command, without a refresh, and for events stored long ago."""
     asyncio.run(tables.store.insert_events([event_row(1)], token="t"))
-    asyncio.run(
-        tables.store.insert_links(
-            [link_row("device", "a", 1), link_row("device", "b", 2)], token=""
-        )
-    )
+    asyncio.run(tables.store.insert_links([link_row("device", "a", 1), link_row("device", "b", 2)]))
     load_all(tables)
     pair = (WORKSPACE, "device", "a")
     seen: list[str] = []
@@ -178,7 +174,7 @@ def test_unlinking_and_linking_again_are_in_force_at_once(tables: ServerTables) 
 def test_unlinking_needs_no_link(tables: ServerTables) -> None:
     """A pair may be excluded before any event links it."""
     tables.decide((WORKSPACE, "device", "a"), excluded=True)
-    asyncio.run(tables.store.insert_links([link_row("device", "a")], token=""))
+    asyncio.run(tables.store.insert_links([link_row("device", "a")]))
     refresh(tables)
     assert tables.links() == {}
 
@@ -188,11 +184,11 @@ def test_unlinking_needs_no_link(tables: ServerTables) -> None:
 
 def test_recent_holds_what_everything_does_not(tables: ServerTables) -> None:
     """After a load of everything, only what came since is loaded at a refresh."""
-    asyncio.run(tables.store.insert_links([link_row("old", "u")], token=""))
+    asyncio.run(tables.store.insert_links([link_row("old", "u")]))
     load_all(tables)
     forget_margin(tables)
-    asyncio.run(tables.store.insert_links([link_row("new", "u", 1)], token=""))
-    asyncio.run(tables.store.insert_links([link_row("old", "u", 9)], token=""))
+    asyncio.run(tables.store.insert_links([link_row("new", "u", 1)]))
+    asyncio.run(tables.store.insert_links([link_row("old", "u", 9)]))
     refresh(tables)
     assert recent_keys(tables) == {"new"}
     assert set(tables.links()) == {(WORKSPACE, "old"), (WORKSPACE, "new")}
@@ -204,7 +200,7 @@ def test_a_refresh_covers_links_whose_own_refresh_was_missed(
     """A processor that died between link and refresh leaves nothing for the next to know."""
     asyncio.run(tables.store.insert_events([event_row(1)], token="t"))
     load_all(tables)
-    asyncio.run(tables.store.insert_links([link_row("device", "u")], token=""))
+    asyncio.run(tables.store.insert_links([link_row("device", "u")]))
     assert set(tables.people().values()) == {"device"}
 
     async def next_processor() -> None:
@@ -222,12 +218,12 @@ def test_links_inserted_while_everything_is_loaded_are_not_lost(tables: ServerTa
 
     async def race() -> None:
         links = [link_row(f"d{n}", "u", n, workspace_id="ws_two") for n in range(20_000)]
-        await tables.store.insert_links(links, token="")
+        await tables.store.insert_links(links)
         loading = asyncio.create_task(
             Identities(tables.connection, tables.database, asyncio.to_thread).load_all()
         )
         await asyncio.sleep(0.02)
-        await tables.store.insert_links([link_row("device", "u")], token="")
+        await tables.store.insert_links([link_row("device", "u")])
         await tables.store.refresh_identities()
         assert set(tables.people().values()) == {"u"}
         await loading
@@ -244,7 +240,7 @@ def test_everything_is_loaded_beside_the_work_when_recent_is_large(tables: Serve
         identities = Identities(
             tables.connection, tables.database, asyncio.to_thread, most_recent=10
         )
-        await tables.store.insert_links([link_row(f"d{n}", f"u{n}") for n in range(11)], token="")
+        await tables.store.insert_links([link_row(f"d{n}", f"u{n}") for n in range(11)])
         await identities.refresh()
         await identities.stop()
         await identities.refresh()

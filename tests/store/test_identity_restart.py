@@ -16,9 +16,9 @@ def test_a_store_started_again_knows_everybody_without_a_refresh(tmp_path: Path)
 
     async def write(server: StoreServer) -> None:
         store = ClickHouseStore.connect(server.url, PROCESSOR, PASSWORD, "headrace")
-        await store.insert_links([link_row("known", "u")], token="")
+        await store.insert_links([link_row("known", "u")])
         await store.refresh_identities()
-        await store.insert_links([link_row("device", "v")], token="")
+        await store.insert_links([link_row("device", "v")])
         await store.insert_events([event_row(1), event_row(2, anonymous_id="known")], token="")
         await store.stop()
 
