@@ -2,7 +2,7 @@
 
 Owns the contract and the row structs; the adapters are `clickhouse.py` (any ClickHouse over
 HTTP, the embedded server included) and `memory.py` (the shipped fake). Every adapter passes
-`tests/contracts/test_store.py`.
+`tests/contracts/test_store*.py`.
 
 All methods raise `Unavailable` (no answer; it may have been done), `Overloaded` (memory, disk,
 too many parts: not done) or `Refused` (the data cannot be stored as it is; not done).

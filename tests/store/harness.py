@@ -206,6 +206,12 @@ class ServerTables:
         )
 
 
+class MakeTables(Protocol):
+    """Makes a store of the adapter under test."""
+
+    def __call__(self, *, window: int = 1_000, links_per_user: int = 500) -> Tables: ...
+
+
 def memory_tables(*, window: int = 1_000, links_per_user: int = 500) -> MemoryTables:
     return MemoryTables(
         MemoryStore(
