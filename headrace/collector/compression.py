@@ -32,7 +32,12 @@ _FED_BYTES: Final = 16 * 1024
 _MAX_MEMBERS: Final = 1_000
 _MAX_WINDOW_BYTES: Final = 8 * 1024 * 1024
 """What RFC 9659 asks of receivers of zstd, and no more."""
+_MAX_BLOCKS: Final = 100_000
+_SKIPPABLE: Final = range(0x184D2A50, 0x184D2A60)
+_LONGEST_FRAME_HEADER: Final = 18
+_RUN_OF_ONE_BYTE: Final = 1
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_GZIP_MAGIC: Final = b"\x1f\x8b"
 _RAW: Final = -zlib.MAX_WBITS
 
 
@@ -83,8 +88,11 @@ def _gzip(data: Body) -> Iterator[bytes]:
     at = 0
     for _ in range(_MAX_MEMBERS):
         at = yield from _inflate(data, at, _GZIP)
-        if not data[at:].strip(b"\0"):
+        rest = data[at:].strip(b"\0")
+        if not rest:
             return
+        if not rest.startswith(_GZIP_MAGIC):
+            raise _Broken(f"{len(data) - at:,} bytes follow its end")
     raise _Broken(f"it has over {_MAX_MEMBERS:,} members")
 
 
@@ -115,10 +123,46 @@ def _inflate(data: Body, at: int, window_bits: int) -> Generator[bytes, None, in
 
 
 def _zstd(data: Body) -> Iterator[bytes]:
+    _demand_whole_frames(data)
     # A reader, because the one-shot call believes the size that a frame declares.
     opener = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
     reader = opener.stream_reader(io.BytesIO(data), read_across_frames=True)
     return iter(lambda: reader.read(_CHUNK_BYTES), b"")
+
+
+def _demand_whole_frames(data: Body) -> None:
+    """Raises unless each frame is there to its end: the reader takes what there is for all.
+
+    The format is RFC 8878: frames of blocks that say how long they are and which is the last.
+    """
+    at = blocks = 0
+    is_last = False
+    while at < len(data):
+        magic, size = (int.from_bytes(data[at + i : at + i + 4], "little") for i in (0, 4))
+        if magic in _SKIPPABLE:
+            at += 8 + size
+            continue
+        start = bytes(data[at : at + _LONGEST_FRAME_HEADER])
+        frame = zstandard.get_frame_parameters(start)
+        if frame.window_size > _MAX_WINDOW_BYTES:
+            raise _Broken(
+                f"its window is {frame.window_size:,} bytes, and at most {_MAX_WINDOW_BYTES:,} "
+                "are taken (RFC 9659); use level 19 or less"
+            )
+        at += zstandard.frame_header_size(start)
+        is_last = False
+        while not is_last and at < len(data):
+            header = int.from_bytes(data[at : at + 3], "little")
+            is_last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+            at += 3 + (1 if kind == _RUN_OF_ONE_BYTE else size)
+            blocks += 1
+            if blocks > _MAX_BLOCKS:
+                raise _Broken(f"it has over {_MAX_BLOCKS:,} blocks")
+        at += 4 * frame.has_checksum
+        if not is_last:
+            break
+    if at != len(data) or not is_last:
+        raise _Broken("it ends too early")
 
 
 _OPENERS: Final[dict[str, Callable[[Body], Iterator[bytes]]]] = {
