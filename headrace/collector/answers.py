@@ -18,6 +18,7 @@ from headrace.schemas.outcomes import Code
 
 OK: Final = 200
 NO_CONTENT: Final = 204
+NOT_READY: Final = 503
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ BAD_ENCODING: Final = Problem(
     400, "invalid_content_encoding", "The body is not what `Content-Encoding` says."
 )
 BAD_KEY_HEADER: Final = Problem(
-    400, "invalid_idempotency_key", "`Idempotency-Key` is not 1 to 255 printable characters."
+    400, "invalid_idempotency_key", "`Idempotency-Key` is not 1 to 255 printable ASCII characters."
 )
 BAD_HTTP: Final = Problem(400, "invalid_http", "The bytes sent are not HTTP/1.1.")
 MISSING_KEY: Final = Problem(401, "missing_key", "No `Authorization: Bearer …` header.")
@@ -66,7 +67,6 @@ UNAVAILABLE: Final = Problem(
     503, "unavailable", "The log did not answer; with an `Idempotency-Key` a retry is safe."
 )
 STOPPING: Final = Problem(503, "stopping", "The collector is shutting down; retry.")
-NOT_READY: Final = Problem(503, "not_ready", "A part of the collector is not usable.")
 
 _CONTENT: Final = b"content-type: %s\r\ncontent-length: %d\r\n"
 _OF_THE_PROCESSOR: Final = frozenset(

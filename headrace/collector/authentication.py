@@ -110,7 +110,9 @@ class Authentication:
             return _unauthorized(MISSING_KEY, f"an API key is required: {_HOW}")
         scheme, _, presented = header.partition(" ")
         presented = presented.strip()
-        if scheme.lower() != "bearer" or not presented or len(presented) > _LONGEST_KEY:
+        if scheme.lower() != "bearer" or not presented:
+            return _unauthorized(MISSING_KEY, f"Authorization names no API key: {_HOW}")
+        if len(presented) > _LONGEST_KEY:
             return _unauthorized(INVALID_KEY, f"that is not a key: {_HOW}")
         key = self._directory.find_key(presented)
         if key is None:

@@ -422,12 +422,13 @@ class Connection(asyncio.Protocol):
             self.end()
             return
         seconds = self._common.bounds.headers
-        self._refuse(Refusal(TOO_SLOW, f"the headers were not there within {seconds:g} s"))
+        message = f"the headers were not there within {seconds:g} s; send the request anew"
+        self._refuse(Refusal(TOO_SLOW, message, headers=retry_after(1)))
 
     def _body_late(self) -> None:
         seconds = self._common.bounds.body
         message = f"the body was not there within {seconds:g} s; send it faster, or less at once"
-        self._refuse(Refusal(TOO_SLOW, message))
+        self._refuse(Refusal(TOO_SLOW, message, headers=retry_after(1)))
 
     def _half_sent(self) -> None:
         message = "the collector is shutting down and the body was not there; nothing was stored"

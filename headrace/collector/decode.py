@@ -273,7 +273,7 @@ def _within_depth(body: Body, decode: Callable[[Body], Any]) -> Any:
     try:
         return _strictly(body, decode)
     except RecursionError:
-        return _strictly(cut_depths(body), decode, offsets_hold=False)
+        return _strictly(body, lambda body: decode(cut_depths(body)), offsets_hold=False)
 
 
 def _strictly(body: Body, decode: Callable[[Body], Any], *, offsets_hold: bool = True) -> Any:
@@ -322,7 +322,9 @@ def _wrong_shape(trouble: str) -> Refusal:
 def _wrong_count(count: int) -> Refusal:
     if count == 0:
         return Refusal(NO_EVENTS, f"`events` is empty; send 1 to {MAX_EVENTS_PER_REQUEST:,}")
-    many = f"{count:,}" if count > MAX_EVENTS_PER_REQUEST + 1 else "too many"
+    # One more than may be is all that is counted, where each element is looked at by itself.
+    least = MAX_EVENTS_PER_REQUEST + 1
+    many = f"{count:,}" if count > least else f"at least {least:,}"
     return Refusal(
         TOO_MANY_EVENTS,
         f"`events` holds {many} events; at most {MAX_EVENTS_PER_REQUEST:,} are taken at once",

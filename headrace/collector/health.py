@@ -62,7 +62,7 @@ def readyz(checks: Checks, remarks: Remarks) -> Handler:
             return ok(Health("ok"))
         told = {name: remark() for name, remark in remarks.items()}
         body = Health("ok" if ready else "not ready", results, told)
-        return Answer(OK if ready else NOT_READY.status, encode(body))
+        return Answer(OK if ready else NOT_READY, encode(body))
 
     return answer
 

@@ -31,6 +31,7 @@ FORGOTTEN_AFTER: Final = timedelta(hours=23)
 """An event this old may have been sent under a key that is forgotten by now."""
 
 _MAX_UNCERTAIN: Final = 100_000
+MAX_KEY_CHARACTERS: Final = 255
 _BARE: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _QUOTED: Final = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
 
@@ -177,8 +178,17 @@ def read_key(header: bytes) -> str:
     raise Refusal(
         BAD_KEY_HEADER,
         "Idempotency-Key must be 1 to 255 printable ASCII characters, quoted or not; "
-        f"this one has {len(text)} characters; use, say, a UUID",
+        f"this one {_fault_of(text)}; use, say, a UUID",
     )
+
+
+def _fault_of(text: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        return "has others, too"
+    inside = text.strip('"')
+    if len(inside) > MAX_KEY_CHARACTERS or not inside:
+        return f"has {len(inside)}"
+    return "has a quote that does not end, or one in it without a backslash before"
 
 
 def key_hash(workspace_id: str, endpoint: str, key: str) -> bytes:

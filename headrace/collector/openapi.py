@@ -192,7 +192,7 @@ def _paths() -> dict[str, Any]:
         "/v1/batch/events": {"post": _send_batch()},
         "/v1/rejected/replay": {"post": _replay()},
         "/livez": {"get": _look("Whether the process lives.")},
-        "/readyz": {"get": _look("Whether requests would be taken now.", answers.NOT_READY)},
+        "/readyz": {"get": _look("Whether requests would be taken now.", "A part is not usable.")},
         "/metrics": {"get": _look("Metrics in Prometheus' text format.", media="text/plain")},
         "/openapi.json": {"get": _look("This document.", schema={"type": "object"})},
         "/docs": {"get": _look("This documentation for people.", media="text/html")},
@@ -266,7 +266,7 @@ def _operation(
 
 def _look(
     summary: str,
-    problem: Problem | None = None,
+    not_ready: str = "",
     *,
     media: str = "application/json",
     schema: dict[str, Any] | None = None,
@@ -275,9 +275,9 @@ def _look(
         schema = {"type": "string"}
     found = schema or {"$ref": "#/components/schemas/Health"}
     responses = {str(answers.OK): _response(summary, found, ["X-Request-Id"], media)}
-    if problem is not None:
-        text = problem.meaning
-        responses[str(problem.status)] = _response(text, found, ["X-Request-Id"], media)
+    if not_ready:
+        status = str(answers.NOT_READY)
+        responses[status] = _response(not_ready, found, ["X-Request-Id"], media)
     return {"summary": summary, "security": [], "responses": responses}
 
 
@@ -285,7 +285,8 @@ def _failures(problems: Iterable[Problem]) -> dict[str, Any]:
     by_status: dict[int, list[Problem]] = {}
     for problem in problems:
         by_status.setdefault(problem.status, []).append(problem)
-    waits = {answers.LIMITED.status, answers.STILL_RUNNING.status, answers.OVERLOADED.status}
+    waiting = (answers.TOO_SLOW, answers.STILL_RUNNING, answers.LIMITED, answers.OVERLOADED)
+    waits = {problem.status for problem in waiting}
     return {
         str(status): _response(
             "\n".join(f"- `{one.error}`: {one.meaning}" for one in found),

@@ -18,10 +18,10 @@ from tests.collector.trial import GOOD, NOW, ONE, REPLAY, Trial, problem
     [
         (None, "missing_key"),
         (b"", "missing_key"),
-        (b"Bearer", "invalid_key"),
-        (b"Bearer ", "invalid_key"),
+        (b"Bearer", "missing_key"),
+        (b"Bearer ", "missing_key"),
         (b"Bearer hrk_short", "invalid_key"),
-        (b"Basic aHJrOng=", "invalid_key"),
+        (b"Basic aHJrOng=", "missing_key"),
         (b"Bearer " + make_key().encode(), "invalid_key"),
         (b"Bearer \xff\xfe\x80", "invalid_key"),
         (b"Bearer " + b"k" * 5_000, "invalid_key"),

@@ -38,7 +38,7 @@ WHOLE = {
     "1,001 events": (
         b'{"events":[%s]}' % b",".join([GOOD_BYTES] * 1001),
         "too_many_events",
-        "1,000",
+        "1,001",
     ),
     "1,001 events, one bad": (
         b'{"events":[1,%s]}' % b",".join([GOOD_BYTES] * 1000),
@@ -51,6 +51,11 @@ WHOLE = {
         "1,000",
     ),
     "truncated": (b'{"events":[%s,{"event":' % GOOD_BYTES, "invalid_json", "too early"),
+    "deep and truncated": (
+        b'{"events":[' + b"[" * 5_000,
+        "invalid_json",
+        "too early, at byte 5011",
+    ),
     "something behind it": (b'{"events":[%s]} x' % GOOD_BYTES, "invalid_json", "byte"),
     "a second document": (b'{"events":[%s]}{}' % GOOD_BYTES, "invalid_json", "trailing"),
     "NaN": (b'{"events":[%s]}' % (WITH % b'{"a":NaN}'), "invalid_json", "byte 91"),

@@ -334,12 +334,25 @@ async def test_keys_are_quoted_or_bare(old: Trial, header: str, key: str) -> Non
     assert "idempotent-replayed" in again.headers
 
 
-@pytest.mark.parametrize("header", [b"", b'""', b"k" * 256, b"caf\xe9", b'"open', b"tab\there"])
-async def test_other_keys_are_400(old: Trial, header: bytes) -> None:
-    """1 to 255 printable characters, and the answer says so."""
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (b"", "has 0;"),
+        (b'""', "has 0;"),
+        (b"k" * 256, "has 256;"),
+        (b'"' + b"k" * 256 + b'"', "has 256;"),
+        (b"caf\xe9", "has others, too"),
+        (b"tab\there", "has others, too"),
+        (b'"open', "has a quote that does not end"),
+        (b'"in"side"', "or one in it without a backslash"),
+    ],
+)
+async def test_other_keys_are_400(old: Trial, header: bytes, why: str) -> None:
+    """1 to 255 printable characters, and the answer says so and what is wrong with this one."""
     async with old.client() as client:
         answer = await client.post(ONE, json=RECENT, headers={b"Idempotency-Key": header})
     assert (answer.status_code, problem(answer)) == (400, "invalid_idempotency_key")
+    assert why in answer.json()["message"]
     assert old.log.records() == []
 
 

@@ -124,6 +124,7 @@ async def test_slow_headers_are_408(trial: Trial) -> None:
         await client.say(request(trial)[:30])
         status, headers, body = await client.hear()
         assert (status, body["error"]) == (408, "request_timeout")
+        assert headers["retry-after"] == "1"
         assert headers["connection"] == "close"
         assert await client.hear_the_end()
 
@@ -155,6 +156,7 @@ async def test_a_slow_body_is_408(trial: Trial) -> None:
             await client.say(bytes([byte]))
         status, headers, body = await client.hear()
         assert (status, body["error"]) == (408, "request_timeout")
+        assert headers["retry-after"] == "1"
         assert headers["x-request-id"] == "slow-1"
         assert "ratelimit" in headers
         assert await client.hear_the_end()

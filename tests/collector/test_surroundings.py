@@ -233,6 +233,6 @@ def test_every_problem_is_documented() -> None:
         for response in operation["responses"].values()
     )
     # Not of an operation: no path, no method, no HTTP, no connection.
-    elsewhere = {"not_found", "method_not_allowed", "invalid_http", "stopping", "not_ready"}
+    elsewhere = {"not_found", "method_not_allowed", "invalid_http", "stopping"}
     missing = {one.error for one in PROBLEMS if f"`{one.error}`" not in text}
     assert missing == elsewhere
