@@ -50,6 +50,7 @@ def make_blocks(range_: Range, held: Set[int], suspects: Suspects | None) -> Blo
     """
     duplicates = [] if suspects is None else _find_duplicates(range_, held, suspects)
     left_out = held | {row.place.position for row in duplicates}
+    assert len(range_.positions) == len(range_.records)
     if not (left_out or range_.rejected):
         return Blocks(range_.positions, [], [])
     others = left_out | range_.rejected.keys()

@@ -6,6 +6,7 @@ newer version, or was damaged. It keeps its bytes in `rejected_events` and block
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -30,8 +31,8 @@ MAX_RECORD_BYTES: Final = MAX_PROPERTIES_BYTES + 16 * 1024
 """Properties at their limit plus every other field at its limit, escaped, and some more."""
 
 _BRACE: Final = ord("{")
-_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_BLANK: Final = EventValue("", "", "", _NO_TIME, _NO_TIME)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BLANK: Final = EventValue("", "", "", _EPOCH, _EPOCH)
 
 
 class _Loose(msgspec.Struct, gc=False):
@@ -54,7 +55,7 @@ _decode_loose: Final = msgspec.json.Decoder(_Loose).decode
 def decode(range_: Range) -> None:
     """The first step: what every record of the range holds."""
     range_.values = values = [record.value for record in range_.records]
-    range_.sizes.extend(map(len, values))
+    range_.sizes = array("q", map(len, values))
     if max(range_.sizes, default=0) <= MAX_RECORD_BYTES:
         range_.fields = _decode_good(values)
     if range_.fields is not None:
@@ -69,12 +70,12 @@ def decode(range_: Range) -> None:
 
 
 def _decode_good(values: Sequence[bytes]) -> Fields | None:
-    """All of them if each holds an event, which is nearly always; without a call for each of ours,
-    0.6 µs less."""
+    """All of them if each holds an event, which is nearly always; None otherwise."""
     try:
-        fields = _by_field([_decode(value) for value in values])
+        events = [_decode(value) for value in values]
     except (ValueError, RecursionError):
         return None
+    fields = _by_field(events)
     return fields if _are_ours(fields) else None
 
 
@@ -102,8 +103,7 @@ def decode_record(value: bytes) -> EventValue | Rejected:
         return _unreadable(f"{len(value)} bytes; a record has at most {MAX_RECORD_BYTES}")
     try:
         event = _decode(value)
-        is_ours = _are_ours(_by_field([event]))
-        return event if is_ours else _explain(value, "it is none of ours")
+        return event if _is_ours(event) else _explain(value, "it is none of ours")
     except (ValueError, RecursionError) as error:
         return _explain(value, str(error))
 
@@ -125,9 +125,25 @@ _LENGTHS: Final = {"workspace_id": MAX_ID_CHARACTERS, "event": MAX_EVENT_CHARACT
 _GLIMPSED: Final = ("workspace_id", "event_id", "event", "user_id", "anonymous_id")
 
 
+def _is_ours(event: EventValue) -> bool:
+    """What the decoder does not know."""
+    return (
+        event.event_id.startswith(ID_PREFIX)
+        and _is_moment(event.timestamp)
+        and _is_moment(event.received_at)
+        and bool(event.anonymous_id or event.user_id)
+        and memoryview(event.properties)[0] == _BRACE
+    )
+
+
+def _is_moment(time: datetime) -> bool:
+    # msgspec gives this very UTC for `Z` and `+00:00`; other times may not even be comparable.
+    return time.tzinfo is UTC and FIRST_MOMENT <= time < END_OF_MOMENTS
+
+
 def _are_ours(fields: Fields) -> bool:
-    """What the decoder does not know. Whatever lies between two texts that begin alike begins like
-    them, so the ends stand for all."""
+    """The same of many at once: 0.25 µs instead of 0.55. Whatever lies between two texts that
+    begin alike begins like them, so the ends stand for all."""
     return (
         min(fields.event_ids, default="").startswith(ID_PREFIX)
         and max(fields.event_ids).startswith(ID_PREFIX)
@@ -144,7 +160,6 @@ def _are_about_somebody(fields: Fields) -> bool:
 
 
 def _are_moments(times: Sequence[datetime]) -> bool:
-    # msgspec gives this very UTC for `Z` and `+00:00`; other times may not even be comparable.
     is_utc = {time.tzinfo for time in times} == {UTC}
     return is_utc and min(times) >= FIRST_MOMENT and max(times) < END_OF_MOMENTS
 
@@ -174,7 +189,7 @@ def _find_fault(event: _Loose) -> Rejected | None:
         return _unreadable("properties are not an object", "$.properties")
     for name in ("timestamp", "received_at"):
         time = getattr(event, name)
-        if not _are_moments([time]):
+        if not _is_moment(time):
             return _unreadable(f"{time} is not in UTC or out of range", f"$.{name}")
     return None
 

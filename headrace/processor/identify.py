@@ -32,20 +32,20 @@ def identify(range_: Range) -> None:
     range_.positions = positions = [record.position for record in range_.records]
     count = len(positions)
     range_.columns = EventColumns(
-        fields.workspace_ids,
-        fields.event_ids,
-        fields.events,
-        fields.user_ids,
-        fields.anonymous_ids,
-        _are_known(fields.user_ids),
-        _are_known(fields.anonymous_ids),
-        fields.timestamps,
-        fields.received_at,
-        _judge_times(fields.timestamps, fields.received_at),
-        fields.properties,
-        [range_.log_id] * count,
-        [range_.partition] * count,
-        positions,
+        workspace_ids=fields.workspace_ids,
+        event_ids=fields.event_ids,
+        events=fields.events,
+        user_ids=fields.user_ids,
+        anonymous_ids=fields.anonymous_ids,
+        user_known=_are_known(fields.user_ids),
+        anonymous_known=_are_known(fields.anonymous_ids),
+        timestamps=fields.timestamps,
+        received_at=fields.received_at,
+        timeliness=_judge_times(fields.timestamps, fields.received_at),
+        properties_raw=fields.properties,
+        log_ids=[range_.log_id] * count,
+        partitions=[range_.partition] * count,
+        positions=positions,
     )
 
 

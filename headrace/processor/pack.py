@@ -23,8 +23,8 @@ def pack_for(store: Store) -> Callable[[Range], None]:
     def pack(range_: Range) -> None:
         columns, range_.columns = range_.columns, None
         assert columns is not None  # `identify` made them
-        range_.workspace_ids += columns.workspace_ids
-        range_.event_ids += columns.event_ids
+        range_.workspace_ids = list(columns.workspace_ids)
+        range_.event_ids = list(columns.event_ids)
         if range_.rejected:
             kept = [record.position not in range_.rejected for record in range_.records]
             columns = _kept(columns, kept)

@@ -56,9 +56,10 @@ class Flush(msgspec.Struct, frozen=True):
 
 
 class Fields(msgspec.Struct, frozen=True, gc=False):
-    """What the records of a range hold, field by field, in the order of the records; blanks where
-    one could not be read. A field by itself is looked through at once: a fifth less for all of
-    `decode` and `identify` than event by event."""
+    """What the records of a range hold, field by field, in the order of the records; of one that
+    could not be read, blanks: no texts, 1970, no properties. Ids that are not there are empty. A
+    field by itself is looked through at once: a fifth less for all of `decode` and `identify` than
+    event by event."""
 
     event_ids: Sequence[str]
     workspace_ids: Sequence[str]
@@ -67,12 +68,14 @@ class Fields(msgspec.Struct, frozen=True, gc=False):
     received_at: Sequence[datetime]
     user_ids: Sequence[str]
     anonymous_ids: Sequence[str]
-    """Empty where there is none."""
     properties: Sequence[bytes]
 
 
 class Range(msgspec.Struct, gc=False):
-    """Records `[first, last]` and, as the steps run, what became of each of them."""
+    """Records `[first, last]` and, as the steps run, what became of each of them.
+
+    A step gives a piece what is said to be by it; the whole range has it by `join`.
+    """
 
     log_id: str
     partition: int
@@ -80,7 +83,7 @@ class Range(msgspec.Struct, gc=False):
     is_repeated: bool = False
     """An earlier owner announced exactly this range and may have written any part of it."""
     size: int = 0
-    """By `join`: bytes of the values."""
+    """Bytes of the values, by `join` alone."""
 
     values: list[bytes] = msgspec.field(default_factory=list)
     sizes: array[int] = msgspec.field(default_factory=lambda: array("q"))

@@ -13,7 +13,7 @@ from headrace.eventlog.port import Record
 from headrace.processor.decode import MAX_RECORD_BYTES, decode, decode_record, glimpse
 from headrace.processor.ranges import Range
 from headrace.schemas.outcomes import Code, Rejected
-from headrace.schemas.records import MAX_PROPERTIES_BYTES, EventValue
+from headrace.schemas.records import END_OF_MOMENTS, FIRST_MOMENT, MAX_PROPERTIES_BYTES, EventValue
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,6 +76,10 @@ KINDS = [
     encode(properties=msgspec.Raw(b'{"a":"%s"}' % (b"x" * MAX_RECORD_BYTES))),
     b"",
     b"[" * 5_000,
+    b'{"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    encode(timestamp=FIRST_MOMENT),
+    encode(received_at=END_OF_MOMENTS),
+    encode(received_at=END_OF_MOMENTS - datetime.resolution),
 ]
 
 
@@ -91,6 +95,24 @@ def test_many_at_once_are_read_as_one_by_one(values: list[bytes]) -> None:
     assert found == [fields_of(each) for each in expected]
     bad = {7 + at: each for at, each in enumerate(expected) if isinstance(each, Rejected)}
     assert range_.rejected == bad
+
+
+@pytest.mark.parametrize("value", KINDS)
+def test_one_bad_one_spoils_nothing_around_it(value: bytes) -> None:
+    """Each kind, between two good ones."""
+    values = [encode(), value, encode()]
+    range_ = Range("log", 0, [Record(at, b"", one, {}, NOON) for at, one in enumerate(values)])
+    decode(range_)
+    assert range_.fields is not None
+    found = list(zip(*msgspec.structs.astuple(range_.fields), strict=True))
+    assert found == [fields_of(decode_record(one)) for one in values]
+    assert range_.rejected.keys() <= {1}
+
+
+def test_good_ones_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which costs twice as much."""
+    monkeypatch.setattr("headrace.processor.decode.decode_record", None)
+    decode(Range("log", 0, [Record(at, b"", one, {}, NOON) for at, one in enumerate(KINDS[:3])]))
 
 
 def test_the_largest_event_the_collector_takes_fits() -> None:

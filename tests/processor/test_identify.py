@@ -13,11 +13,12 @@ from headrace.eventlog.port import Record
 from headrace.processor.decode import decode, decode_record
 from headrace.processor.identify import identify, identify_event, judge_time, rows_at
 from headrace.processor.links import Links
+from headrace.processor.marks import find_marked
 from headrace.processor.pack import join_for, pack_for
-from headrace.processor.ranges import Range
+from headrace.processor.ranges import Range, number
 from headrace.runtime.clock import ManualClock
 from headrace.schemas.outcomes import Code, Rejected
-from headrace.schemas.records import EventValue
+from headrace.schemas.records import MARK_RETRY, EventValue, Header
 from headrace.store.memory import MemoryStore
 from headrace.store.port import LinkRow, Place
 
@@ -151,20 +152,27 @@ def test_columns_hold_what_rows_do(events: list[EventValue | bytes], data: st.Da
 
 
 def test_pieces_make_the_whole() -> None:
-    """What the steps found and packed in each is joined in order."""
+    """What the steps find and pack in each is joined in order, and nothing else is left of it."""
     values = [make_value("ann", f"device {number % 3}") for number in range(1_200)]
-    whole, links = make_range(*values, b"junk"), Links()
-    joined = Range("log", 0, [])
-    identify(whole)
-    links.find(whole)
-    for piece in joined.pieces(whole.records):
-        decode(piece)
-        identify(piece)
-        links.find(piece)
-        pack_for(STORE)(piece)
-        joined.join(piece)
-    join_for(STORE)(joined)
-    pack(whole)
-    assert (joined.packed, joined.links) == (whole.packed, whole.links)
-    assert (joined.event_ids, joined.rejected) == (whole.event_ids, whole.rejected)
-    assert joined.rejected.keys() == {whole.last}
+    records = make_range(*values, b"junk").records
+    for at in (0, 499, 500, 1_199, 1_200):
+        records[at] = msgspec.structs.replace(records[at], headers={Header.MARK: MARK_RETRY})
+    in_one, in_parts = Range("log", 0, []), Range("log", 0, [])
+    for range_, pieces in (
+        (in_one, [Range("log", 0, list(records))]),
+        (in_parts, in_parts.pieces(records)),
+    ):
+        links = Links()
+        for piece in pieces:
+            for step in (decode, find_marked, identify, links.find, pack_for(STORE)):
+                step(piece)
+            assert (piece.fields, piece.columns) == (None, None)
+            range_.join(piece)
+        number(range_)
+        join_for(STORE)(range_)
+    assert in_parts == in_one
+    assert list(in_parts.sizes) == [len(record.value) for record in records]
+    assert in_parts.size == sum(in_parts.sizes)
+    assert [record for record, _ in in_parts.marked] == [records[at] for at in (0, 499, 500, 1_199)]
+    assert in_parts.positions == [record.position for record in records]
+    assert in_parts.rejected.keys() == {in_parts.last}
