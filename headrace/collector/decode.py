@@ -101,6 +101,15 @@ _OFFSET: Final = re.compile(r" \(byte (\d+)\)$")
 # Numbers: to find b"[" in bytes, Python first makes and drops an error that it is none.
 _OPENING_BRACE: Final = ord("{")
 _OPENING_BRACKET: Final = ord("[")
+_IN_JSON: Final = {
+    "array": "an array",
+    "bool": "a boolean",
+    "float": "a number",
+    "int": "a number",
+    "object": "an object",
+    "str": "a string",
+}
+"""What the decoder calls them, as JSON does."""
 _MOST_BYTES_A_CHARACTER: Final = 12
 """In JSON: an escape for each half of a surrogate pair."""
 
@@ -316,7 +325,7 @@ def _wrong_shape(trouble: str) -> Refusal:
         return Refusal(MISSING_EVENTS, f"the body has no `events`; {wanted}")
     got = trouble.partition("got `")[2].partition("`")[0]
     where = "`events`" if "$.events" in trouble else "the body"
-    return Refusal(WRONG_SHAPE, f"{where} must not be of type {got}; {wanted}")
+    return Refusal(WRONG_SHAPE, f"{where} must not be {_IN_JSON.get(got, got)}; {wanted}")
 
 
 def _wrong_count(count: int) -> Refusal:
