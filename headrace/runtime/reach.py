@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 from headrace.runtime.credentials import StoreLogin, read_credentials, read_processor_login
-from headrace.runtime.home import Home, check_layout
+from headrace.runtime.home import Home, check_layout, is_held
 from headrace.runtime.node_state import collector_url, read_node_state
 from headrace.runtime.sending.delivery import Target
 from headrace.runtime.setting_text import ClickHouseUrl
@@ -72,14 +72,31 @@ def control_url(settings: Settings) -> str:
 
 
 def operator_login(settings: Settings) -> StoreLogin:
-    """Who reads everything of every workspace. Raises `NoCredentials`."""
+    """Who reads everything of every workspace. Raises `NoCredentials`, and `NoNode` if HOME's own
+    store does not run."""
     if settings.clickhouse is not None:
         return login_of(settings.clickhouse)
-    return _where_it_runs(settings, read_credentials(Home(settings.home)).clickhouse)
+    found = read_credentials(Home(settings.home)).clickhouse
+    demand_store(settings)
+    return _where_it_runs(settings, found)
+
+
+def demand_store(settings: Settings) -> None:
+    """Raises `NoNode` if HOME's own store does not run.
+
+    What answers where it used to be is another HOME's then, with the same passwords if one is a
+    copy of the other: a command for the copy would change what belongs to the other.
+    """
+    home = Home(settings.home)
+    if settings.has_embedded_store and not is_held(home.process_lock("store")):
+        raise NoNode(
+            f"the store of {home.root} does not run. Start the node there with `headrace up`, or "
+            "say with --home (HEADRACE_HOME) where it is."
+        )
 
 
 def processor_login(settings: Settings) -> StoreLogin:
-    """Who may write to the store. Raises `NoCredentials`."""
+    """Who may write to the store, whether or not it runs. Raises `NoCredentials`."""
     if settings.clickhouse is not None:
         return login_of(settings.clickhouse)
     return _where_it_runs(settings, read_processor_login(Home(settings.home)))
@@ -95,6 +112,7 @@ def writing_to_store(
     from headrace.store.connection import Connection
 
     login = processor_login(settings)
+    demand_store(settings)
     quiet_drivers()
     connection = Connection(login.url, login.user, login.password, answer_seconds=answer_seconds)
     try:

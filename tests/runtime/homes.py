@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -13,7 +15,7 @@ from headrace.runtime.credentials import (
     write_processor_login,
 )
 from headrace.runtime.first_start import complete_home
-from headrace.runtime.home import Home, open_home
+from headrace.runtime.home import Home, Lock, open_home
 from headrace.runtime.settings import read_settings
 from headrace.workspaces.database import ControlData
 from tests.store.server_fixture import OPERATOR, PASSWORD, PROCESSOR, StoreServer
@@ -29,9 +31,16 @@ def make_home(root: Path, store_url: str = "http://127.0.0.1:1") -> Path:
     return root
 
 
+def copied(home: Path, root: Path) -> Path:
+    """The same folder once more, without a node; its credentials lead to the first one's."""
+    shutil.copytree(home, root)
+    return root
+
+
 def point_home_at(home: Path, server: StoreServer) -> Path:
-    """Make HOME's operator and processor those of a store that a test runs."""
+    """Make HOME's operator and processor those of a store that a test runs, as its own."""
     place = Home(home)
+    Lock.take(place.process_lock("store"), datetime.now(UTC))  # until this process ends
     found = read_credentials(place)
     operator = StoreLogin(server.url, "headrace", OPERATOR, PASSWORD)
     write_credentials(place, msgspec.structs.replace(found, clickhouse=operator))

@@ -15,7 +15,7 @@ from headrace.runtime.home import Home
 from headrace.schemas.errors import HeadraceError
 from headrace.store.migrate import migrate
 from headrace.workspaces.database import ControlData
-from tests.runtime.homes import make_home, point_home_at
+from tests.runtime.homes import copied, make_home, point_home_at
 from tests.store.server_fixture import PASSWORD, PROCESSOR, StoreServer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -81,8 +81,15 @@ def test_an_id_without_links_is_said_to_have_none(
     assert "'nobody' has no links." in capsys.readouterr().err
 
 
+def test_a_copy_of_a_home_leaves_the_first_one_alone(home: Path, tmp_path: Path) -> None:
+    """Its passwords are right there, too; what a command changes would be the other's."""
+    other = copied(home, tmp_path / "copy")
+    with pytest.raises(HeadraceError, match=r"copy does not run.*headrace up"):
+        identities.unlink(workspace="default", anonymous_id="d", user_id="u", home=other)
+
+
 def test_a_store_that_does_not_run_is_told(tmp_path: Path) -> None:
     """Links live in the store, so the node must run."""
     home = make_home(tmp_path / "home")
-    with pytest.raises(HeadraceError, match="reach"):
+    with pytest.raises(HeadraceError, match="does not run"):
         identities.unlink(workspace="default", anonymous_id="d", user_id="u", home=home)

@@ -162,7 +162,7 @@ def test_a_store_that_cannot_be_asked_is_told_at_once(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     with on_terminal(environment(home), HEADRACE, "query", size=(30, 100)) as terminal:
         assert terminal.end() == 1
-        terminal.until_shown("cannot be reached")
+        terminal.until_shown("does not run")
         assert PROMPT not in terminal.shown
 
 

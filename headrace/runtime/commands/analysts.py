@@ -43,6 +43,7 @@ def create(
         made = control.create_store_user(Role.ANALYST, workspace=owner, name=name)
         mine = [user for user in control.list_store_users() if user.name == made.user]
         try:
+            reach.demand_store(settings)
             if settings.has_embedded_store:
                 ensure_analyst_databases(processor, mine)
             else:
@@ -50,7 +51,7 @@ def create(
         except (CannotManageUsers, NameTaken):
             control.drop_store_user(made.user)
             raise
-        except (Unavailable, Overloaded):
+        except (Unavailable, Overloaded, reach.NoNode):
             say("The store cannot be reached; the analyst's views are made when the node starts.")
     say(f"Analyst {made.user} reads workspace {owner.name}. The password is not shown again.")
     print_json(
@@ -97,8 +98,9 @@ def drop(
             analysts = sorted(each.name for each in users.values() if each.role is Role.ANALYST)
             raise HeadraceError(f"there is no analyst {name!r} (there is: {', '.join(analysts)})")
         try:
+            reach.demand_store(settings)
             forget_analyst(login, user, users.values(), cluster)
-        except (Unavailable, Overloaded) as error:
+        except (Unavailable, Overloaded, reach.NoNode) as error:
             if cluster is not None:  # the login is the server's: it would go on
                 raise reach.store_out_of_reach(login.url, error) from error
         control.drop_store_user(name)
