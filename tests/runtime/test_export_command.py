@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -236,6 +237,23 @@ def test_a_file_is_whole_or_not_there(
             place.export(folder / name, force=True)
     assert [each.name for each in folder.iterdir()] == ["old.ndjson"]
     assert (folder / "old.ndjson").read_text() == "before"
+
+
+def test_what_a_link_leads_to_is_replaced_and_nothing_but_files(
+    place: Place, tmp_path: Path
+) -> None:
+    """The link stays; a pipe or a device is no file that could be replaced."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "there.ndjson").write_text("before")
+    link, pipe = tmp_path / "link.ndjson", tmp_path / "pipe.ndjson"
+    link.symlink_to(tmp_path / "far" / "there.ndjson")
+    place.export(link, force=True)
+    assert link.is_symlink()
+    assert (tmp_path / "far" / "there.ndjson").read_text() != "before"
+    os.mkfifo(pipe)
+    with pytest.raises(HeadraceError, match="is no file"):
+        place.export(pipe, force=True)
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ def test_a_node_that_does_not_run(
     node.stop()
     file = tmp_path / "headrace.tar"
     assert node.run("backup", str(file)).returncode == 0
+    assert file.stat().st_mode & 0o777 == 0o600  # it opens every door that HOME opens
     assert "is there already" in node.run("backup", str(file)).stderr
     assert node.run("backup", str(file), "--force").returncode == 0
     assert "is not empty" in node.run("restore", str(file)).stderr

@@ -42,7 +42,7 @@ def run(
         pass
     check_layout(Home(settings.home))
     now = SystemClock(settings.clock_offset_seconds).now()
-    with opened(file, may_replace=force) as out, watched("backed up") as progress:
+    with opened(file, may_replace=force, is_secret=True) as out, watched("backed up") as progress:
         manifest = take_backup(settings, out, file.parent, now, progress)
     size = sum(each.size for each in manifest.files.values())
     say(f"{len(manifest.files):,} files, {mebibytes(size)}, of {settings.home} are in {file}.")

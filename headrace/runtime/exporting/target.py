@@ -54,8 +54,9 @@ def format_of(file: Path | None, given: Format | None) -> Format:
 
 
 @contextmanager
-def opened(file: Path | None, *, may_replace: bool) -> Iterator[BinaryIO]:
-    """What to write into. A file gets its name at the end of the block, unless that fails.
+def opened(file: Path | None, *, may_replace: bool, is_secret: bool = False) -> Iterator[BinaryIO]:
+    """What to write into. A file gets its name at the end of the block, unless that fails; if it
+    is secret, for its owner alone. What a link leads to is replaced, not the link.
 
     Raises `HeadraceError` if the file is there and may not be replaced, or cannot be written.
     """
@@ -65,14 +66,19 @@ def opened(file: Path | None, *, may_replace: bool) -> Iterator[BinaryIO]:
         return
     if file.exists() and not may_replace:
         raise HeadraceError(f"{file} is there already: give another name, or --force to replace it")
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    if file.exists() and not file.is_file():
+        raise HeadraceError(f"{file} is there and is no file: give another name")
+    place = file.resolve()
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         with beside.open("wb", _BUFFER_BYTES) as raw:
+            if is_secret:
+                beside.chmod(0o600)
             with _packed(raw, file.suffix.lower()) as packed:
                 yield packed
             raw.flush()
             os.fsync(raw.fileno())
-        beside.replace(file)
+        beside.replace(place)
     except OSError as error:
         raise HeadraceError(f"cannot write {file}: {error.strerror or error}") from error
     finally:
