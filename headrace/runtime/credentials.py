@@ -47,7 +47,7 @@ def read_credentials(home: Home) -> Credentials:
     """Raises `NoCredentials` with what to do if there are none."""
     found = read_json(home.credentials, Credentials)
     if found is None:
-        raise _missing(home)
+        raise damaged(home) if home.credentials.exists() else _missing(home)
     return found
 
 
@@ -69,6 +69,14 @@ def write_processor_login(home: Home, login: StoreLogin) -> None:
 
 def _readable(content: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+
+
+def damaged(home: Home) -> NoCredentials:
+    """The sentence for a file that holds something else than it should."""
+    return NoCredentials(
+        f"{home.credentials} is damaged. Put back what was in it, from a backup for example; or "
+        "remove it: the next start makes a new API key and new passwords."
+    )
 
 
 def _missing(home: Home) -> NoCredentials:

@@ -17,6 +17,7 @@ from headrace.runtime.credentials import (
     AnalystLogin,
     Credentials,
     StoreLogin,
+    damaged,
     write_credentials,
     write_processor_login,
 )
@@ -52,6 +53,8 @@ def _complete(home: Home, control: ControlData, settings: Settings) -> Credentia
     logins = _Logins(home, control, settings)
     workspace = ensure_workspace(control)
     found = read_json(home.credentials, Credentials)
+    if found is None and home.credentials.exists():
+        raise damaged(home)
     analyst = logins.of(Role.ANALYST, found.analyst if found else None, workspace)
     credentials = Credentials(
         workspace_id=workspace.id,

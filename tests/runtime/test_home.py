@@ -190,6 +190,22 @@ def test_a_first_start_killed_half_way_is_completed(
     assert (second == first) == (lost == "processor.json")
 
 
+@pytest.mark.parametrize("content", ["", "{bad", "[]", '{"api_key": "hrk_1"}'])
+def test_damaged_credentials_are_left_to_a_person(
+    home: Home, control: ControlData, content: str
+) -> None:
+    """New ones would lock everybody out who has the old key."""
+    complete_home(home, control, SETTINGS)
+    home.credentials.write_text(content)
+    said = r"credentials.json is damaged.*or remove it"
+    with pytest.raises(NoCredentials, match=said):
+        complete_home(home, control, SETTINGS)
+    with pytest.raises(NoCredentials, match=said):
+        read_credentials(home)
+    assert home.credentials.read_text() == content
+    assert [key.revoked_at for key in control.list_keys()] == [None]
+
+
 def test_a_home_whose_control_data_was_lost_is_completed(home: Home, tmp_path: Path) -> None:
     """With files but without control data, new credentials are made and written."""
     for number in (1, 2):
@@ -201,12 +217,11 @@ def test_a_home_whose_control_data_was_lost_is_completed(home: Home, tmp_path: P
 
 
 def test_missing_credentials_say_what_to_do(home: Home) -> None:
-    """Before the first start there are none, and half a file is none."""
+    """Before the first start there are none."""
     with pytest.raises(NoCredentials, match="headrace up"):
         read_credentials(home)
-    home.credentials.write_bytes(b'{"workspace_id":')
     with pytest.raises(NoCredentials, match="headrace up"):
-        read_credentials(home)
+        read_processor_login(home)
 
 
 def test_credentials_survive_a_round_trip(home: Home, control: ControlData) -> None:
