@@ -14,18 +14,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import httpx2
 import msgspec
 
 from headrace.runtime.clock import Clock
 from headrace.runtime.home import Home, check_layout
 from headrace.runtime.node_state import NodeState, ProcessState, read_node_state
-from headrace.runtime.reach import operator_login
+from headrace.runtime.reach import operator_login, verify_for
 from headrace.runtime.settings import Settings
 from headrace.runtime.store_reader import StoreReader
 from headrace.schemas.errors import HeadraceError
 
 TABLES: Final = ("events", "rejected_events", "deduplicated_events", "identity_links")
 _STORE_SECONDS: Final = 5.0
+_COLLECTOR_SECONDS: Final = 2.0
 
 
 class LogReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,12 @@ class LogReport(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
 
 
+class _Readiness(msgspec.Struct, frozen=True):
+    """What is of interest of the collector's `/readyz`."""
+
+    checks: dict[str, bool] = {}
+
+
 class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
     store_bytes: int
     store_max_bytes: int | None
@@ -51,7 +59,7 @@ class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     """`rows` is None when the store does not answer; `log` when there is no log yet, or when it
-    does not answer, for the reason in `log_trouble`."""
+    does not answer, for the reason in `log_trouble`; `collector_trouble` when it is ready now."""
 
     home: str
     running: bool
@@ -61,6 +69,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     collector_url: str | None
     store_url: str | None
     processes: tuple[ProcessState, ...]
+    collector_trouble: str | None
     log: LogReport | None
     log_trouble: str | None
     rows: dict[str, int] | None
@@ -84,11 +93,25 @@ def report_on(settings: Settings, clock: Clock) -> NodeReport:
         collector_url=state.collector_url if state else None,
         store_url=_store_url(settings, state),
         processes=state.processes if state else (),
+        collector_trouble=_collector_trouble(settings, state) if state else None,
         log=log,
         log_trouble=log_trouble,
         rows=_rows(settings) if state or settings.clickhouse else None,
         disk=_disk(home, settings.store_max_bytes),
     )
+
+
+def _collector_trouble(settings: Settings, state: NodeState) -> str | None:
+    """Why it would not take requests now: it was ready once, as the supervisor knows."""
+    verify = verify_for(settings, state.collector_url)
+    try:
+        with httpx2.Client(verify=verify, timeout=_COLLECTOR_SECONDS, trust_env=False) as client:
+            answer = client.get(f"{state.collector_url}/readyz")
+            checks = msgspec.json.decode(answer.content, type=_Readiness).checks
+    except (httpx2.TransportError, msgspec.DecodeError):
+        return "it does not answer"
+    failed = [name for name, holds in checks.items() if not holds]
+    return f"{', '.join(failed)}: no" if failed else None
 
 
 def _log(home: Home, clock: Clock) -> LogReport | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -37,6 +39,19 @@ def test_a_running_node_is_shown(shared_node: Node) -> None:
     assert "running" in done.stdout
     for expected in (*PROCESSES, "lag", "disk free", "events"):
         assert expected in done.stdout
+
+
+def test_a_collector_that_would_take_nothing_is_told(shared_node: Node) -> None:
+    """Though it was ready once: it is asked."""
+    pid = shared_node.pids()["collector"]
+    assert pid is not None
+    assert "not ready" not in shared_node.run("status").stdout
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        done = shared_node.run("status")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert "not ready (it does not answer)" in done.stdout
 
 
 def test_a_node_that_does_not_run_says_so(make_node: Callable[..., Node]) -> None:

@@ -18,6 +18,7 @@ from headrace.runtime.commands.output import (
 )
 from headrace.runtime.logging import quiet_drivers
 from headrace.runtime.node_report import LogReport, NodeReport, report_on
+from headrace.runtime.node_state import ProcessState
 from headrace.runtime.options import HomeOption
 from headrace.runtime.settings import read_settings
 
@@ -72,10 +73,17 @@ def _processes(report: NodeReport, clock: Clock) -> list[tuple[str, ...]]:
             str(process.pid or "-"),
             _since(process.started_at, clock) if process.pid else "-",
             str(process.restarts),
-            "ready" if process.ready else "starting" if process.pid else "down",
+            _readiness(process, report),
         )
         for process in report.processes
     ]
+
+
+def _readiness(process: ProcessState, report: NodeReport) -> str:
+    if not process.ready:
+        return "starting" if process.pid else "down"
+    trouble = report.collector_trouble if process.name == "collector" else None
+    return "ready" if trouble is None else f"not ready ({trouble})"
 
 
 def _numbers(report: NodeReport) -> Table:
