@@ -19,6 +19,7 @@ from headrace.schemas.errors import HeadraceError
 
 EXIT_TROUBLE: Final = 1
 EXIT_USAGE: Final = 2
+_NOT_OURS: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS})
 
 NODE: Final = Group("Node", sort_key=1)
 EVENTS: Final = Group("Events", sort_key=2)
@@ -78,6 +79,10 @@ def main() -> int:
         _close_output()
         return EXIT_TROUBLE
     except OSError as error:
+        if error.errno in _NOT_OURS and error.filename is not None:
+            why = f"{error.strerror}. Is it another user's, or no folder? See --home"
+            sys.stderr.write(f"headrace: cannot use {error.filename}: {why} (HEADRACE_HOME).\n")
+            return EXIT_TROUBLE
         if error.errno != errno.ENOSPC:
             raise
         _close_output()

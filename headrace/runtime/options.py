@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
+
+NOT_NEGATIVE: Final = validators.Number(gte=0)
 
 HomeOption = Annotated[
     Path | None, Parameter(name="--home", help="The node's folder.  [HEADRACE_HOME, ./.headrace]")

@@ -65,6 +65,35 @@ def test_trouble_is_one_sentence(
     assert capsys.readouterr().err.startswith("headrace: there are no credentials in /nowhere")
 
 
+@pytest.mark.parametrize("command", ["status", "query", "check", "keys"])
+def test_a_home_that_is_no_folder_is_told(tmp_path: Path, command: str) -> None:
+    """In a sentence that says which file and which option."""
+    (tmp_path / "home").touch()
+    arguments = {"query": ["query", "SELECT 1"], "keys": ["keys", "list"]}.get(command, [command])
+    done = headrace(*arguments, "--home", str(tmp_path / "home"))
+    assert done.returncode == 1
+    assert f"{tmp_path}/home" in done.stderr
+    assert "Not a directory" in done.stderr
+    assert "--home" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["query", "SELECT 1", "--max-rows", "-1"],
+        ["rejected", "list", "--limit", "-1"],
+        ["rejected", "replay", "--limit", "-1"],
+        ["rejected", "replay", "--wait-seconds", "-1"],
+    ],
+)
+def test_numbers_below_nothing_are_usage_errors(arguments: list[str]) -> None:
+    """Before anything is done with them."""
+    done = headrace(*arguments)
+    assert done.returncode == 2
+    assert "Must be >= 0" in done.stdout + done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [["settings"], ["sample", "5"], ["sample", "5000"]])
 def test_output_that_finds_no_room_is_told(arguments: list[str]) -> None:

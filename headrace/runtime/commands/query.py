@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from headrace.runtime import reach
 from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.home import Home
-from headrace.runtime.options import HomeOption
+from headrace.runtime.options import NOT_NEGATIVE, HomeOption
 from headrace.runtime.querying.paging import pager_command
 from headrace.runtime.querying.showing import Showing, show
 from headrace.runtime.settings import read_pager
@@ -35,7 +35,7 @@ def query(
     chart: Annotated[
         bool, Parameter(negative="", help="Draw up to 200 rows: a label or time, and a number.")
     ] = False,
-    max_rows: Annotated[int, Parameter(help="Rows of the table.")] = 1_000,
+    max_rows: Annotated[int, Parameter(help="Rows of the table.", validator=NOT_NEGATIVE)] = 1_000,
     pager: Annotated[
         bool, Parameter(help="On a terminal, long results go through $PAGER, else less.")
     ] = True,

@@ -16,7 +16,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.commands.output import JsonOption, print_json, print_table, say
 from headrace.runtime.moments import parse_since
 from headrace.runtime.node_state import collector_url
-from headrace.runtime.options import HomeOption
+from headrace.runtime.options import NOT_NEGATIVE, HomeOption
 from headrace.runtime.rejects import (
     Wanted,
     count_rejects,
@@ -49,7 +49,7 @@ def list_(
     code: CodeOption = None,
     event: EventOption = None,
     since: SinceOption = None,
-    limit: Annotated[int, Parameter(help="How many examples.")] = 10,
+    limit: Annotated[int, Parameter(help="How many examples.", validator=NOT_NEGATIVE)] = 10,
     all: Annotated[  # noqa: A002 - the option's name
         bool, Parameter(negative="", help="Also those stored by a replay since.")
     ] = False,
@@ -109,9 +109,13 @@ def replay(
     id: Annotated[  # noqa: A002 - the option's name
         list[str] | None, Parameter(negative="", help="Only this event; may be repeated.")
     ] = None,
-    limit: Annotated[int, Parameter(help="At most so many, oldest first.")] = 100_000,
+    limit: Annotated[
+        int, Parameter(help="At most so many, oldest first.", validator=NOT_NEGATIVE)
+    ] = 100_000,
     dry_run: Annotated[bool, Parameter(negative="", help="Count, and send nothing.")] = False,
-    wait_seconds: Annotated[float, Parameter(help="How long to wait for the outcome.")] = 60.0,
+    wait_seconds: Annotated[
+        float, Parameter(help="How long to wait for the outcome.", validator=NOT_NEGATIVE)
+    ] = 60.0,
     home: HomeOption = None,
 ) -> int:
     """Send rejected events through again under their ids, after their schema was mended.
