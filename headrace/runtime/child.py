@@ -67,6 +67,7 @@ class Child:
         self._restarts = 0
         self._quick_deaths = 0
         self._last_code = 0
+        self._died = ""
         self._was_ready = False
 
     def state(self) -> ProcessState:
@@ -76,6 +77,7 @@ class Child:
             started_at=self._started_at,
             ready=self.ready.is_set(),
             restarts=self._restarts,
+            died=self._died,
         )
 
     async def keep(self) -> None:
@@ -120,6 +122,7 @@ class Child:
         with contextlib.suppress(OSError):
             process.stdin.close()  # type: ignore[union-attr] # a pipe, as asked for in _start
         self._process = None
+        self._died = _how(code)
         self.ready.clear()
         self._changed()
         return code

@@ -16,13 +16,15 @@ from headrace.runtime.settings import Settings
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the node's processes. `pid` is None between a death and the restart."""
+    """One of the node's processes. `pid` is None between a death and the restart; `died` says how
+    the last one ended, if one did."""
 
     name: str
     pid: int | None
     started_at: datetime
     ready: bool
     restarts: int
+    died: str = ""
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,7 +88,8 @@ async def killed_once() -> float:
         await until(lambda: supervisor.states()[0].pid not in {before.pid, None})
         seconds = time.monotonic() - began
         await supervisor.ready()
-        assert supervisor.states()[0].restarts == 1
+        (after,) = supervisor.states()
+        assert (before.died, after.died, after.restarts) == ("", "SIGKILL", 1)
         return seconds
 
 
@@ -102,7 +103,8 @@ if os.path.getsize(sys.argv[1]) <= 3:
 print('ready', flush=True); sys.stdin.read()"""
     async with running(program("one", code, str(tmp_path / "starts"))) as supervisor:
         await supervisor.ready()
-        assert supervisor.states()[0].restarts == 3
+        (state,) = supervisor.states()
+        assert (state.restarts, state.died) == (3, "exit code 1")
 
 
 async def test_a_first_start_that_needs_a_person_ends_everything() -> None:

@@ -81,7 +81,8 @@ def _processes(report: NodeReport, clock: Clock) -> list[tuple[str, ...]]:
 
 def _readiness(process: ProcessState, report: NodeReport) -> str:
     if not process.ready:
-        return "starting" if process.pid else "down"
+        last = f" (the last one: {process.died})" if process.died else ""
+        return ("starting" if process.pid else "down") + last
     trouble = report.collector_trouble if process.name == "collector" else None
     return "ready" if trouble is None else f"not ready ({trouble})"
 
