@@ -98,3 +98,5 @@ def test_an_erased_person_stays_erased(node: Node) -> None:
     assert codes == [("erased", 5)]
     ledger = node.run("ledger")
     assert ledger.returncode == 0, ledger.stdout
+    mistyped = node.run("erase", "--workspace", "default", "--user", "an-7f3a", "--yes")
+    assert "Nobody of that id was found" in mistyped.stderr

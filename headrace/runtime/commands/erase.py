@@ -68,6 +68,8 @@ def run(
     say(f"Erased {printable(user)!r} of workspace {workspace}:")
     for name, count in counts.items():
         say(f"  {count:>10,} {name}")
+    if not any(msgspec.structs.astuple(receipt)):
+        say("Nobody of that id was found in the tables; events that name it are kept out from now.")
     for sentence in pending:
         say(sentence)
     say(f"The log: {held}. Backups and exports that were made before hold what they held.")
