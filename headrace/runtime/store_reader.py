@@ -24,6 +24,7 @@ from headrace.schemas.errors import HeadraceError
 T = TypeVar("T")
 _ROWS_FORMAT: Final = "JSONEachRow"
 _KILL_SECONDS: Final = 5.0
+_STRANGERS_CHARACTERS: Final = 80
 
 
 class QueryFailed(HeadraceError):
@@ -74,6 +75,8 @@ class StoreReader:
             ) as response:
                 if not response.is_success:
                     said = response.read().decode(errors="replace").strip()
+                    if not said.startswith("Code: "):
+                        raise self._stranger(response.status_code, said)
                     raise QueryFailed(printable(said))  # it may quote what an event held
                 yield response
         except httpx2.TransportError as error:
@@ -81,6 +84,13 @@ class StoreReader:
         except KeyboardInterrupt:
             self._kill(query_id)
             raise
+
+    def _stranger(self, status: int, said: str) -> HeadraceError:
+        """The sentence for what is no ClickHouse, or stands before one."""
+        begins = printable(said.partition("\n")[0][:_STRANGERS_CHARACTERS])
+        return HeadraceError(
+            f"what answers at {self._login.url} is no ClickHouse: {status} {begins!r}"
+        )
 
     def _kill(self, query_id: str) -> None:
         """The embedded store ends what nobody listens to, and refuses this; a server has to be

@@ -12,12 +12,16 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 from headrace.runtime.commands.query import query
 from headrace.runtime.credentials import StoreLogin
 from headrace.runtime.store_reader import StoreReader
 from headrace.schemas.errors import HeadraceError
 from tests.runtime.homes import make_home, point_home_at
+from tests.runtime.serving import serving
 from tests.store.server_fixture import OPERATOR, PASSWORD, PROCESSOR, StoreServer
 
 
@@ -229,3 +233,16 @@ def test_ctrl_c_tells_a_server_to_end_the_query() -> None:
     assert sql == "SELECT 1"
     assert query_id
     assert kill == f"KILL QUERY WHERE query_id = '{query_id}' ASYNC"
+
+
+def test_another_program_at_the_stores_address_is_told() -> None:
+    """Not with a page of HTML."""
+    page = Response("<!DOCTYPE html>\n<title>Nothing here</title>" + " " * 3_000, 501)
+    app = Starlette(routes=[Route("/", lambda _: page, methods=["POST"])])
+    with (
+        serving(app) as url,
+        StoreReader(StoreLogin(url, "d", "u", "p")) as store,
+        pytest.raises(HeadraceError, match="is no ClickHouse") as caught,
+    ):
+        store.rows("SELECT 1", dict[str, int])
+    assert "501 '<!DOCTYPE html>'" in str(caught.value)
