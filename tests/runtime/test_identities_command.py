@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from headrace.runtime.clock import SystemClock
 from headrace.runtime.commands import identities
 from headrace.runtime.home import Home
+from headrace.runtime.preparing import Preparation
+from headrace.runtime.reach import settings_for
 from headrace.schemas.errors import HeadraceError
 from headrace.store.migrate import migrate
 from headrace.workspaces.database import ControlData
@@ -86,6 +89,8 @@ def test_a_copy_of_a_home_leaves_the_first_one_alone(home: Path, tmp_path: Path)
     other = copied(home, tmp_path / "copy")
     with pytest.raises(HeadraceError, match=r"copy does not run.*headrace up"):
         identities.unlink(workspace="default", anonymous_id="d", user_id="u", home=other)
+    prepared = Preparation(settings_for(other), Home(other), SystemClock()).tables()
+    assert prepared.startswith("the embedded store does not run")
 
 
 def test_a_store_that_does_not_run_is_told(tmp_path: Path) -> None:
