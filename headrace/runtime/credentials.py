@@ -43,11 +43,22 @@ class Credentials(msgspec.Struct, frozen=True):
     analyst: AnalystLogin
 
 
+def find_credentials(home: Home) -> Credentials | None:
+    """None before the first start. Raises `NoCredentials` with what to do if they are damaged."""
+    found = read_json(home.credentials, Credentials)
+    if found is None and home.credentials.exists():
+        raise NoCredentials(
+            f"{home.credentials} is damaged. Put back what was in it, from a backup for example; "
+            "or remove it: the next start makes a new API key and new passwords."
+        )
+    return found
+
+
 def read_credentials(home: Home) -> Credentials:
     """Raises `NoCredentials` with what to do if there are none."""
-    found = read_json(home.credentials, Credentials)
+    found = find_credentials(home)
     if found is None:
-        raise damaged(home) if home.credentials.exists() else _missing(home)
+        raise _missing(home)
     return found
 
 
@@ -69,14 +80,6 @@ def write_processor_login(home: Home, login: StoreLogin) -> None:
 
 def _readable(content: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-
-
-def damaged(home: Home) -> NoCredentials:
-    """The sentence for a file that holds something else than it should."""
-    return NoCredentials(
-        f"{home.credentials} is damaged. Put back what was in it, from a backup for example; or "
-        "remove it: the next start makes a new API key and new passwords."
-    )
 
 
 def _missing(home: Home) -> NoCredentials:

@@ -17,7 +17,7 @@ from headrace.runtime.credentials import (
     AnalystLogin,
     Credentials,
     StoreLogin,
-    damaged,
+    find_credentials,
     write_credentials,
     write_processor_login,
 )
@@ -52,9 +52,7 @@ def _turn(home: Home) -> Iterator[None]:
 def _complete(home: Home, control: ControlData, settings: Settings) -> Credentials:
     logins = _Logins(home, control, settings)
     workspace = ensure_workspace(control)
-    found = read_json(home.credentials, Credentials)
-    if found is None and home.credentials.exists():
-        raise damaged(home)
+    found = find_credentials(home)
     analyst = logins.of(Role.ANALYST, found.analyst if found else None, workspace)
     credentials = Credentials(
         workspace_id=workspace.id,

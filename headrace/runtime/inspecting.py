@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from headrace.runtime.home import Home
-from headrace.runtime.reach import control_url, demand_store, processor_login
+from headrace.runtime.reach import control_url, writer_login
 from headrace.runtime.settings import Settings, hide_password
 from headrace.schemas.errors import HeadraceError
 from headrace.workspaces.port import Log
@@ -123,8 +123,7 @@ def _store(settings: Settings) -> Found:
 
     kind = "embedded ClickHouse" if settings.has_embedded_store else "ClickHouse"
     try:
-        login = processor_login(settings)
-        demand_store(settings)
+        login = writer_login(settings)
         report = inspect_store(
             login.url,
             login.user,

@@ -18,7 +18,7 @@ import structlog
 from headrace.runtime.clock import Clock
 from headrace.runtime.credentials import NoCredentials
 from headrace.runtime.home import Home
-from headrace.runtime.reach import NoNode, control_url, demand_store, processor_login
+from headrace.runtime.reach import NoNode, control_url, writer_login
 from headrace.runtime.settings import Settings
 from headrace.runtime.tables import update_tables
 from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
@@ -71,8 +71,7 @@ class Preparation:
     def tables(self) -> str:
         """The store's tables, and analysts' views of them."""
         try:
-            login = processor_login(self._settings)
-            demand_store(self._settings)
+            login = writer_login(self._settings)
             applied = update_tables(self._settings, login)
         except (NoCredentials, NoNode, Unavailable):
             if self._settings.has_embedded_store:

@@ -102,6 +102,13 @@ def processor_login(settings: Settings) -> StoreLogin:
     return _where_it_runs(settings, read_processor_login(Home(settings.home)))
 
 
+def writer_login(settings: Settings) -> StoreLogin:
+    """The same for a command: raises `NoNode`, too, if HOME's own store does not run."""
+    login = processor_login(settings)
+    demand_store(settings)
+    return login
+
+
 @contextmanager
 def writing_to_store(
     settings: Settings, *, answer_seconds: float = 60
@@ -111,8 +118,7 @@ def writing_to_store(
     from headrace.runtime.logging import quiet_drivers
     from headrace.store.connection import Connection
 
-    login = processor_login(settings)
-    demand_store(settings)
+    login = writer_login(settings)
     quiet_drivers()
     connection = Connection(login.url, login.user, login.password, answer_seconds=answer_seconds)
     try:

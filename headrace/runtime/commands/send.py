@@ -84,12 +84,10 @@ def run(
         with open_source(file) as source, watch(source, trouble) as bar:
             asyncio.run(send_all(source, target, options, summary, bar, verify=verify))
         code = summary.exit_code
-    except DamagedSource as error:
+    except (SendingEnded, DamagedSource) as error:
+        first = "Mend the file. " if isinstance(error, DamagedSource) else ""
         _say(trouble, f"headrace: {error}")
-        _say(trouble, f"Not everything was sent. Mend the file. {_REPEAT}")
-    except SendingEnded as error:
-        _say(trouble, f"headrace: {error}")
-        _say(trouble, f"Not everything was sent. {_REPEAT}")
+        _say(trouble, f"Not everything was sent. {first}{_REPEAT}")
     except KeyboardInterrupt:
         _say(trouble, f"Interrupted. {_REPEAT}")
         code = EXIT_INTERRUPTED
