@@ -31,9 +31,11 @@ FORGOTTEN_AFTER: Final = timedelta(hours=23)
 """An event this old may have been sent under a key that is forgotten by now."""
 
 _MAX_UNCERTAIN: Final = 100_000
-MAX_KEY_CHARACTERS: Final = 255
-_BARE: Final = re.compile(r"[\x20-\x7e]{1,255}")
-_QUOTED: Final = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
+_MOST_CHARACTERS: Final = 255
+_BARE: Final = re.compile(rf"[\x20-\x7e]{{1,{_MOST_CHARACTERS}}}")
+_QUOTED: Final = re.compile(
+    rf'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){{1,{_MOST_CHARACTERS}}})"'
+)
 
 log = structlog.get_logger(__name__)
 
@@ -186,7 +188,7 @@ def _fault_of(text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         return "has others, too"
     inside = text.strip('"')
-    if len(inside) > MAX_KEY_CHARACTERS or not inside:
+    if len(inside) > _MOST_CHARACTERS or not inside:
         return f"has {len(inside)}"
     return "has a quote that does not end, or one in it without a backslash before"
 

@@ -26,7 +26,7 @@ def pack_for(store: Store) -> Callable[[Range], None]:
         range_.workspace_ids = list(columns.workspace_ids)
         range_.event_ids = list(columns.event_ids)
         if range_.rejected:
-            kept = [record.position not in range_.rejected for record in range_.records]
+            kept = [position not in range_.rejected for position in range_.positions]
             columns = _kept(columns, kept)
         range_.parts = [store.pack_part(columns)]
 
