@@ -13,7 +13,7 @@ never meet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -63,15 +63,16 @@ class Appender(Protocol):
         """The id of this log, hexadecimal; empty while a remote log was not reached yet."""
         ...
 
-    async def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> None:
+    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> Awaitable[None]:
         """Make a batch durable; concurrent calls are grouped into one commit.
 
-        When it returns, every record survives `kill -9` of every process (and, embedded, loss
-        of power; remote: as many replicas as the log demands), and `key_record`, where the adapter
-        keeps keys, was committed in the same transaction. Records of one batch with equal keys
-        keep their order.
+        Best a future, of a batch that was handed over when the call returned: then nobody needs a
+        task to wait for it. When it is done, every record survives `kill -9` of every process
+        (and, embedded, loss of power; remote: as many replicas as the log demands), and
+        `key_record`, where the adapter keeps keys, was committed in the same transaction. Records
+        of one batch with equal keys keep their order.
 
-        Raises `Overloaded` (nothing was stored: disk full, bound reached, queue full, the log is
+        Ends in `Overloaded` (nothing was stored: disk full, bound reached, queue full, the log is
         not reached) or `Unavailable` (it may have been stored, whole or in part, and may be later:
         a remote log may take in what was sent after its caller gave up). A remote log answers
         within a limit of its own. Cancelling the caller does not undo it.
@@ -81,7 +82,7 @@ class Appender(Protocol):
     async def recall(self, key: bytes, now: datetime) -> KeyRecord | None:
         """The unexpired record kept under `key`, if this log keeps keys; else None.
 
-        Sees every key of a batch whose append has returned. Raises `Unavailable`.
+        Sees every key of a batch whose append is done. Raises `Unavailable`.
         """
         ...
 

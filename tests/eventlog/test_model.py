@@ -60,10 +60,8 @@ class LogAgainstList(RuleBasedStateMachine):
     def append(self, appended: list[list[tuple[bytes, bytes]]]) -> None:
         async def append_together() -> None:
             # One after the other is handed over, all before the first is stored.
-            async with asyncio.TaskGroup() as group:
-                for batch in appended:
-                    new = Batch([NewRecord(key, value) for key, value in batch])
-                    group.create_task(self.log.appender.append(new))
+            new = [Batch([NewRecord(key, value) for key, value in batch]) for batch in appended]
+            await asyncio.gather(*map(self.log.appender.append, new))
 
         self.together.append(self.end)
         self.run(append_together())

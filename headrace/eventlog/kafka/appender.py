@@ -27,7 +27,7 @@ from headrace.eventlog.kafka.options import KafkaOptions
 from headrace.eventlog.kafka.waiting import Append, Lane, Waiting
 from headrace.eventlog.port import Batch, KeyRecord
 from headrace.runtime.clock import Clock
-from headrace.schemas.errors import HeadraceError, Overloaded, Unavailable
+from headrace.schemas.errors import Overloaded, Unavailable
 
 _MOMENT_SECONDS: Final = 0.005
 _SEVERAL: Final = 3
@@ -75,20 +75,30 @@ class KafkaAppender:
         """The topic's id; empty until the topic was seen."""
         return self._log_id
 
-    async def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> None:  # noqa: ARG002 - for logs that keep keys
-        self._demand_open()
-        if not batch.records:
-            return
+    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> asyncio.Future[None]:  # noqa: ARG002 - for logs that keep keys
         expires_at = self._loop.time() + self._options.append_seconds
-        link = self._link or await self._connected(expires_at)
+        future = self._loop.create_future()
+        try:
+            self._demand_open()
+            if not batch.records:
+                future.set_result(None)
+            elif self._link is None:
+                return self._loop.create_task(self._append_once_connected(batch, expires_at))
+            else:
+                self._hand_over(batch, self._link, Append(future, expires_at))
+        except Overloaded as error:
+            future.set_exception(error)
+        return future
+
+    async def _append_once_connected(self, batch: Batch, expires_at: float) -> None:
+        link = await self._connected(expires_at)
         append = Append(self._loop.create_future(), expires_at)
+        self._hand_over(batch, link, append)
+        await append.future
+
+    def _hand_over(self, batch: Batch, link: Link, append: Append) -> None:
         self._waiting.add(batch, append, link.max_batch_bytes)
         self._wake.set()
-        try:
-            await append.future
-        except HeadraceError:
-            self._is_writable = False
-            raise
 
     async def recall(self, key: bytes, now: datetime) -> KeyRecord | None:  # noqa: ARG002 - the port's
         return None
@@ -132,7 +142,8 @@ class KafkaAppender:
         reason = f"Kafka did not confirm it within {self._options.append_seconds:g} s"
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            self._waiting.end_late(self._loop.time(), reason)
+            if self._waiting.end_late(self._loop.time(), reason):
+                self._is_writable = False
 
     # The way to the brokers
 

@@ -201,8 +201,8 @@ class Waiting:
             count += part.packed.count
         return taken
 
-    def end_late(self, now: float, reason: str) -> None:
-        """End the appends whose time is over.
+    def end_late(self, now: float, reason: str) -> bool:
+        """End the appends whose time is over; returns whether there were any.
 
         A batch that was refused is sent again for a while: it, too, may be stored after this.
         """
@@ -217,6 +217,7 @@ class Waiting:
         for append in late:
             append.fail(reason)
         self.drop_over()
+        return bool(late)
 
     def let_go(self, part: Part) -> None:
         """The part is stored or given up."""
