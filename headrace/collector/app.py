@@ -12,16 +12,25 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from headrace.collector.arriving import App
 from headrace.collector.authentication import Authentication
 from headrace.collector.bodies import Budget
-from headrace.collector.cors import cors
+from headrace.collector.cors import cors, on_every_answer
 from headrace.collector.docs import docs_page, openapi_json, pointer
 from headrace.collector.event_ids import UlidMaker
 from headrace.collector.events import BatchEndpoint, EventEndpoint
+from headrace.collector.express import Express
 from headrace.collector.gate import Gate, LocalGate
 from headrace.collector.health import Checks, Remarks, livez, metrics, readyz
 from headrace.collector.intake import Shared
-from headrace.collector.observing import RequestTracer, excused, identified, observed, traced
+from headrace.collector.observing import (
+    Observer,
+    RequestTracer,
+    excused,
+    identified,
+    request_ids,
+    traced,
+)
 from headrace.collector.replay import ReplayEndpoint
 from headrace.collector.requests import ClientGone, Handler, Incoming, by_name, networks
 from headrace.collector.routing import Route, router
@@ -51,14 +60,14 @@ class CollectorParts(msgspec.Struct, frozen=True, kw_only=True):
     tracer: RequestTracer | None = None
 
 
-def build_app(parts: CollectorParts) -> Handler:
+def build_app(parts: CollectorParts) -> App:
     """The application; nothing runs before its first request."""
     tallies = Tallies()
     shared = _shared(parts, tallies)
     checks = {"log_writable": parts.log.is_writable, **parts.checks}
+    endpoints = [EventEndpoint(shared), BatchEndpoint(shared)]
     routes = [
-        Route("POST", EventEndpoint.name, EventEndpoint(shared).answer),
-        Route("POST", BatchEndpoint.name, BatchEndpoint(shared).answer),
+        *[Route("POST", endpoint.name, endpoint.answer) for endpoint in endpoints],
         Route("POST", ReplayEndpoint.name, ReplayEndpoint(shared).answer),
         Route("GET", "/livez", livez),
         Route("GET", "/readyz", readyz(checks, parts.remarks)),
@@ -67,9 +76,11 @@ def build_app(parts: CollectorParts) -> Handler:
         Route("GET", "/docs", docs_page),
         Route("GET", "/", pointer),
     ]
+    observer = Observer(parts.clock, tallies, [route.path for route in routes])
+    ids = request_ids()
     middleware = [
-        observed(parts.clock, tallies, [route.path for route in routes]),
-        identified,
+        observer.around,
+        identified(ids),
         *([traced(parts.tracer)] if parts.tracer else []),
         cors(parts.cors_origins),
         excused,
@@ -77,11 +88,14 @@ def build_app(parts: CollectorParts) -> Handler:
     handler = router(routes)
     for around in reversed(middleware):
         handler = around(handler)
-    return handler
+    if parts.tracer is not None:  # it may trace any request
+        return App(handler)
+    always = on_every_answer(parts.cors_origins)
+    return App(handler, Express(shared, endpoints, observer, ids=ids, always=always))
 
 
 def application(handler: Handler) -> ASGIApp:
-    """The handler for ASGI servers. The collector's own (`server.py`) does without."""
+    """A handler for ASGI servers. The collector's own (`server.py`) does without."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

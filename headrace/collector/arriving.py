@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.collector.express import Express
 from headrace.collector.heads import Heads
 from headrace.collector.requests import ClientGone, Handler, Incoming
 
@@ -49,27 +50,36 @@ class Source(Protocol):
         ...
 
 
+class App(msgspec.Struct, frozen=True):
+    """The collector, to a server: how requests are answered, and the way of those that are like
+    many before them, if there is one."""
+
+    handler: Handler
+    express: Express | None = None
+
+
 class Common:
     """What the connections of a server have in common."""
 
-    def __init__(self, handler: Handler, bounds: Bounds) -> None:
-        self.handler = handler
+    def __init__(self, app: App, bounds: Bounds) -> None:
+        self.handler = app.handler
+        self.express = app.express
         self.bounds = bounds
         self.connections: set[Stoppable] = set()
-        self.orphans: set[asyncio.Task[None]] = set()
+        self.orphans: set[asyncio.Future[None]] = set()
         """Requests whose client is gone; what they append is appended all the same."""
-        self.heads = Heads()
+        self.heads = Heads(app.express.takes) if app.express else Heads()
         self.untaken_bytes = 0
         self.date = b""
         """The header's line; whoever serves renews it."""
         self._change = asyncio.Event()
 
-    def lose(self, connection: Stoppable, task: asyncio.Task[None] | None) -> None:
-        """The connection is gone; `task` still answers its last request."""
+    def lose(self, connection: Stoppable, answering: asyncio.Future[None] | None) -> None:
+        """The connection is gone; `answering` is its last request, which goes on."""
         self.connections.discard(connection)
-        if task is not None:
-            self.orphans.add(task)
-            task.add_done_callback(self._forget)
+        if answering is not None:
+            self.orphans.add(answering)
+            answering.add_done_callback(self._forget)
         self._change.set()
 
     async def wait_for_all(self) -> None:
@@ -78,8 +88,8 @@ class Common:
             self._change.clear()
             await self._change.wait()
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self.orphans.discard(task)
+    def _forget(self, answering: asyncio.Future[None]) -> None:
+        self.orphans.discard(answering)
         self._change.set()
 
 

@@ -33,7 +33,7 @@ _USUAL_RATIO: Final = 8
 """Product events shrink to an eighth when compressed; room for it is taken beforehand."""
 _COMPRESSED_SLACK_BYTES: Final = 64 * 1024
 _JSON_TYPES: Final = frozenset({"", "application/json", "text/json", "text/plain"})
-_USUAL_TYPES: Final = frozenset({b"", b"application/json"})
+USUAL_TYPES: Final = frozenset({b"", b"application/json"})
 _ENCODING: Final = b"content-encoding"
 
 Aside = Callable[..., Awaitable[Any]]
@@ -147,7 +147,7 @@ class Held:
 async def read_body(request: Incoming, held: Held, *, aside: Aside) -> Body:
     """The whole body, decompressed; raises `Refusal`, or `ClientGone`."""
     headers = request.headers
-    if headers.get(b"content-type", b"") not in _USUAL_TYPES:
+    if headers.get(b"content-type", b"") not in USUAL_TYPES:
         _check_type(request.text(b"content-type"))
     encoding = "" if _ENCODING not in headers else encoding_of(request.text(_ENCODING))
     max_bytes = MAX_BODY_BYTES + (_COMPRESSED_SLACK_BYTES if encoding else 0)

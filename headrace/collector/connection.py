@@ -28,6 +28,7 @@ from headrace.collector.answers import (
     retry_after,
 )
 from headrace.collector.arriving import Common, Request
+from headrace.collector.express import Sending
 from headrace.collector.heads import END, MAX_REQUEST_BYTES, Head
 from headrace.collector.patience import Patience
 from headrace.collector.requests import ClientGone, by_name
@@ -77,7 +78,8 @@ class Connection(asyncio.Protocol):
         self._last: Request | None = None
         self._current: Request | None = None
         self._waiting: deque[Request] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._answering: asyncio.Future[None] | None = None
+        self._sending: Sending | None = None
         self._is_paused = False
         self._is_write_paused = False
         # Its end
@@ -110,7 +112,7 @@ class Connection(asyncio.Protocol):
             if request is not None:
                 self._let_go(request)
         self._waiting.clear()
-        self._common.lose(self, self._task)
+        self._common.lose(self, self._answering)
         # They refer to this object: without them nothing is left for the garbage collector.
         self._last = None
         del self._parser
@@ -148,8 +150,8 @@ class Connection(asyncio.Protocol):
 
     def cut(self) -> None:
         """The collector ends now."""
-        if self._task is not None:
-            self._task.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
         self._transport.abort()
 
     # What arrives
@@ -176,12 +178,15 @@ class Connection(asyncio.Protocol):
         self._patience.came("headers")
         self._unclaimed_bytes = 0
         self._last = request = Request(
-            self, head.method, head.path, head.query, head.headers.copy(), self._peer
+            self, head.method, head.path, head.query, head.headers, self._peer
         )
+        request.is_whole = True
+        if head.is_express and self._begin_express(request, body):
+            return
+        request.headers = head.headers.copy()  # the long way may add to them
         request.pieces.append(body)
         request.untaken_bytes = head.body_bytes
         self._common.untaken_bytes += head.body_bytes
-        request.is_whole = True
         self._begin(request)
 
     def _parse(self, data: bytes) -> None:
@@ -336,18 +341,49 @@ class Connection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         self._current = request
         # With a name: to make one up takes 1 µs.
-        self._task = asyncio.Task(self._answer(request), loop=self._loop, name="request")
+        self._answering = asyncio.Task(self._answer(request), loop=self._loop, name="request")
+
+    def _begin_express(self, request: Request, body: bytes) -> bool:
+        """Whether the request goes the express way."""
+        express = self._common.express
+        sending = express.begin(request, body) if express is not None else None
+        if sending is None:
+            return False
+        self._current = request
+        self._sending = sending
+        self._answering = appending = sending.appending
+        if appending is None:
+            self._sent(None)
+        else:
+            appending.add_done_callback(self._sent)
+        return True
+
+    def _sent(self, _: asyncio.Future[None] | None) -> None:
+        sending, request = self._sending, self._current
+        assert sending is not None
+        assert request is not None
+        try:
+            answer = sending.end()
+        except BaseException:
+            self._transport.abort()
+            raise
+        self._current = self._sending = self._answering = None
+        if answer is None:
+            self._transport.abort()
+        elif not self._is_ended:
+            self._send(request, answer)
+            self._go_on(request)
 
     async def _answer(self, request: Request) -> None:
         try:
             answer = await self._common.handler(request)
         except ClientGone:
-            self._current = self._task = None
+            self._current = self._answering = None
             return
         except BaseException:
             self._transport.abort()
             raise
-        self._current = self._task = None
+        self._current = self._answering = None
         if not self._is_ended:
             self._send(request, answer)
             self._go_on(request)

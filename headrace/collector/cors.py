@@ -25,13 +25,13 @@ _VARY: Final = header_line(b"vary", b"origin")
 def cors(origins: Sequence[str]) -> Middleware:
     """Lets pages of these origins send events; `*` means any."""
     any_origin = "*" in origins
+    always = on_every_answer(origins)
     allowed = {origin.rstrip("/").encode() for origin in origins}
 
     def around(handler: Handler) -> Handler:
         def answer(request: Incoming) -> Awaitable[Answer]:
             origin = request.headers.get(b"origin")
-            if not any_origin:
-                request.answer_headers += _VARY
+            request.answer_headers += always
             if origin is not None and (any_origin or origin in allowed):
                 may = b"*" if any_origin else origin
                 request.answer_headers += header_line(b"access-control-allow-origin", may)
@@ -43,6 +43,11 @@ def cors(origins: Sequence[str]) -> Middleware:
         return answer
 
     return around
+
+
+def on_every_answer(origins: Sequence[str]) -> bytes:
+    """What answers carry also where no page asks: caches must keep those of pages apart."""
+    return b"" if "*" in origins else _VARY
 
 
 _METHOD_ASKED: Final = b"access-control-request-method"

@@ -93,18 +93,23 @@ class EventsEndpoint(Endpoint):
         except Refusal:
             return None  # It is told when its turn comes, after what is wrong with the body.
 
-    async def take(self, request: Incoming, key: ApiKey, held: Held, entry: Entry) -> Answer:
-        body = await read_body(request, held, aside=self.shared.aside)
+    def decode(self, body: Body) -> Decoded:
+        """What a body holds; raises `Refusal`. Events that are refused are counted."""
         try:
-            if len(body) <= LARGE_BYTES:
-                decoded: Decoded = self.read(body)
-            else:
-                decoded = await self.shared.aside(self.read, body)
+            decoded = self.read(body)
         except Refusal as refusal:
             if refusal.problem in _BAD_EVENTS:
                 EVENTS_REFUSED.labels(refusal.problem.error).inc()
             raise
         count_refused(decoded.rejections)
+        return decoded
+
+    async def take(self, request: Incoming, key: ApiKey, held: Held, entry: Entry) -> Answer:
+        body = await read_body(request, held, aside=self.shared.aside)
+        if len(body) <= LARGE_BYTES:
+            decoded = self.decode(body)
+        else:
+            decoded = await self.shared.aside(self.decode, body)
         now = self.shared.clock.now()
         sent = Sent(key.workspace.id, decoded, record_headers(request), now)
         if entry.key is not None:

@@ -43,6 +43,11 @@ class Gate(Protocol):
         all collectors. Those refused do not count and claim nothing, except in a dry run."""
         ...
 
+    def enter_now(self, workspace_id: str, limit: int) -> Decision | None:
+        """As `enter` for a request without a key; None, and nothing counted, if somebody else
+        must be asked."""
+        ...
+
     async def look(self, workspace_id: str, limit: int) -> Decision:
         """What `enter` would decide, without counting."""
         ...
@@ -84,7 +89,10 @@ class LocalGate:
         key: bytes | None = None,
         dry_run: bool = False,  # noqa: ARG002 - claims come later here, if the request goes on
     ) -> Entry:
-        return Entry(self._limiter.take(workspace_id, limit, self._clock.monotonic()), key)
+        return Entry(self.enter_now(workspace_id, limit), key)
+
+    def enter_now(self, workspace_id: str, limit: int) -> Decision:
+        return self._limiter.take(workspace_id, limit, self._clock.monotonic())
 
     async def look(self, workspace_id: str, limit: int) -> Decision:
         return self._limiter.look(workspace_id, limit, self._clock.monotonic())

@@ -8,6 +8,7 @@ key, a trace, or what some proxy adds) are not kept: a head is when it comes for
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -34,12 +35,15 @@ class Head(msgspec.Struct, frozen=True):
     query: bytes
     headers: dict[bytes, bytes]
     body_bytes: int
+    is_express: bool
+    """Whether requests with it may go the express way (`express.py`)."""
 
 
 class Heads:
     """The heads of whole requests with a body, on connections that stay open."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_express: Callable[[Incoming], bool] = lambda _: False) -> None:
+        self._is_express = is_express
         self._known: dict[bytes, Head] = {}
         self._seen_once: set[int] = set()
 
@@ -73,5 +77,10 @@ class Heads:
         if len(self._known) >= _MAX_HEADS:
             del self._known[next(iter(self._known))]
         self._known[head] = Head(
-            request.method, request.path, request.query, headers.copy(), len(body)
+            request.method,
+            request.path,
+            request.query,
+            headers.copy(),
+            len(body),
+            self._is_express(request),
         )

@@ -41,7 +41,7 @@ LARGE_BYTES: Final = 1024 * 1024
 
 _TRACEPARENT_BYTES: Final = 55
 _UNAVAILABLE_RETRY_SECONDS: Final = 2
-_ALLOWED: Final = LIMITER_DECISIONS.labels("allowed")
+ALLOWED: Final = LIMITER_DECISIONS.labels("allowed")
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -56,6 +56,10 @@ class Shared(msgspec.Struct, frozen=True):
     clock: Clock
     executor: Executor
     requests_per_minute: int
+
+    def limit_of(self, workspace: Workspace) -> int:
+        """Requests a minute."""
+        return workspace.requests_per_minute or self.requests_per_minute
 
     async def aside(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run what takes long in the one thread for it: other requests get their turns."""
@@ -79,7 +83,7 @@ class Endpoint:
         if isinstance(key, Refusal):
             await shared.authentication.hold_back(request, key)
             return key.answer()  # raised, it would be a cycle for the garbage collector
-        limit = key.workspace.requests_per_minute or shared.requests_per_minute
+        limit = shared.limit_of(key.workspace)
         try:
             check_scope(key, self.scope_needed)
         except Refusal:
@@ -98,7 +102,7 @@ class Endpoint:
             with shared.budget.hold() as held:
                 return await self.take(request, key, held, entry)
         except (Overloaded, Unavailable) as error:
-            raise _append_failed(error) from error
+            raise append_failed(error) from error
         finally:
             if entry.key is not None:
                 shared.gate.leave(entry)
@@ -116,7 +120,7 @@ class Endpoint:
 
     def _check(self, decision: Decision, workspace: Workspace) -> None:
         if decision.allowed:
-            self.shared.tallies.count(_ALLOWED)
+            self.shared.tallies.count(ALLOWED)
         elif workspace.rate_limit_dry_run:
             LIMITER_DECISIONS.labels("would_refuse").inc()
         else:
@@ -130,7 +134,7 @@ class Endpoint:
             )
 
 
-def _append_failed(error: Overloaded | Unavailable) -> Refusal:
+def append_failed(error: Overloaded | Unavailable) -> Refusal:
     """What a failed append is to the client: 503."""
     if isinstance(error, Overloaded):
         return Refusal(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from itertools import count
@@ -35,27 +35,35 @@ _REQUEST_ID: Final[ContextVar[str]] = ContextVar(STRUCTLOG_KEY_PREFIX + "request
 log = structlog.get_logger(__name__)
 
 
-def observed(clock: Clock, tallies: Tallies, paths: Collection[str]) -> Middleware:
+class Observer:
     """Counts and times requests. Paths not named share one label: a scanner makes no series."""
-    seconds = {path: REQUEST_SECONDS.labels(path) for path in (*paths, _OTHER)}
-    metrics: dict[tuple[str, int], tuple[Any, Any]] = {}
 
-    def around(handler: Handler) -> Handler:
+    def __init__(self, clock: Clock, tallies: Tallies, paths: Collection[str]) -> None:
+        self._clock = clock
+        self._tallies = tallies
+        self._seconds = {path: REQUEST_SECONDS.labels(path) for path in (*paths, _OTHER)}
+        self._metrics: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    def note(self, request: Incoming, answer: Answer, began: float) -> None:
+        """It was answered; `began` is when it came, by the clock that never goes back."""
+        path = request.path if request.path in self._seconds else _OTHER
+        found = self._metrics.get((path, answer.status))
+        if found is None:  # `labels` takes 1 µs
+            found = REQUESTS.labels(path, answer.status), self._seconds[path]
+            self._metrics[path, answer.status] = found
+        self._tallies.count(found[0])
+        self._tallies.time(found[1], self._clock.monotonic() - began)
+
+    def around(self, handler: Handler) -> Handler:
+        """The middleware."""
+
         async def answer(request: Incoming) -> Answer:
-            started = clock.monotonic()
+            began = self._clock.monotonic()
             answer = await handler(request)
-            path = request.path if request.path in seconds else _OTHER
-            found = metrics.get((path, answer.status))
-            if found is None:  # `labels` takes 1 µs
-                found = REQUESTS.labels(path, answer.status), seconds[path]
-                metrics[path, answer.status] = found
-            tallies.count(found[0])
-            tallies.time(found[1], clock.monotonic() - started)
+            self.note(request, answer, began)
             return answer
 
         return answer
-
-    return around
 
 
 class RequestSpan(Protocol):
@@ -103,26 +111,38 @@ def traced(tracer: RequestTracer) -> Middleware:
     return around
 
 
-def identified(handler: Handler) -> Handler:
-    """Gives every request an id, the client's own if it sent a good one, and says it."""
+def request_ids() -> Iterator[bytes]:
+    """Ids for requests that bring none: this process, and a number."""
     process = secrets.token_hex(6).encode()
-    numbers = count(1)
+    return (b"%s-%d" % (process, number) for number in count(1))
 
-    def answer(request: Incoming) -> Awaitable[Answer]:
-        given = request.headers.get(b"x-request-id")
-        if given is None or not _TAKEN_ID.fullmatch(given):
-            given = b"%s-%d" % (process, next(numbers))
-        request.id = given
-        request.answer_headers += b"x-request-id: %s\r\n" % given
-        _REQUEST_ID.set(given.decode())
-        trace = request.headers.get(_TRACEPARENT)
-        return handler(request) if trace is None else logged(request, trace)
 
-    async def logged(request: Incoming, trace: bytes) -> Answer:
-        with _logged_trace(trace):
-            return await handler(request)
+def give_id(request: Incoming, given: bytes) -> None:
+    """From now on this is its id, which its answer says."""
+    request.id = given
+    request.answer_headers += b"x-request-id: %s\r\n" % given
 
-    return answer
+
+def identified(ids: Iterator[bytes]) -> Middleware:
+    """Gives every request an id, the client's own if it sent a good one, and says it."""
+
+    def around(handler: Handler) -> Handler:
+        def answer(request: Incoming) -> Awaitable[Answer]:
+            given = request.headers.get(b"x-request-id")
+            if given is None or not _TAKEN_ID.fullmatch(given):
+                given = next(ids)
+            give_id(request, given)
+            _REQUEST_ID.set(given.decode())
+            trace = request.headers.get(_TRACEPARENT)
+            return handler(request) if trace is None else logged(request, trace)
+
+        async def logged(request: Incoming, trace: bytes) -> Answer:
+            with _logged_trace(trace):
+                return await handler(request)
+
+        return answer
+
+    return around
 
 
 def _logged_trace(traceparent: bytes) -> AbstractContextManager[None]:
@@ -140,9 +160,14 @@ def excused(handler: Handler) -> Handler:
             return refusal.answer()
         except ClientGone:
             raise
-        except Exception:
-            log.exception("a request failed", path=request.path)
-            message = f"a fault of ours; the log has its details under {request.id.decode()}"
-            return Refusal(BROKEN, message).answer()
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            return fault(request, error)
 
     return answer
+
+
+def fault(request: Incoming, error: BaseException) -> Answer:
+    """The answer to a request that failed for a reason of ours, which is logged."""
+    request_id = request.id.decode()
+    log.error("a request failed", path=request.path, request_id=request_id, exc_info=error)
+    return Refusal(BROKEN, f"a fault of ours; the log has its details under {request_id}").answer()

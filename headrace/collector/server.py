@@ -18,11 +18,10 @@ from typing import Final
 import msgspec
 import structlog
 
-from headrace.collector.arriving import Bounds, Common
+from headrace.collector.arriving import App, Bounds, Common
 from headrace.collector.connection import Connection
 from headrace.collector.listening import BACKLOG, CannotListen, listen
 from headrace.collector.memory import return_freed_memory
-from headrace.collector.requests import Handler
 from headrace.runtime.clock import Clock, SystemClock
 
 _TICK_SECONDS: Final = 1.0
@@ -43,7 +42,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def serve(
-    handler: Handler,
+    app: App,
     options: ServerOptions,
     stop: asyncio.Event,
     ready: Callable[[str, int], None] | None = None,
@@ -56,7 +55,7 @@ async def serve(
     connections are taken. Raises `CannotListen`.
     """
     return_freed_memory()
-    common = Common(handler, options.bounds)
+    common = Common(app, options.bounds)
     tls = _tls(options)
     listening = listen(options.host, options.port)
     server = await asyncio.get_running_loop().create_server(
@@ -93,8 +92,8 @@ async def _end(common: Common, seconds: float) -> None:
     _log.error("requests were cut off", connections=len(common.connections), seconds=seconds)
     for connection in list(common.connections):
         connection.cut()
-    for task in common.orphans:
-        task.cancel()
+    for answering in common.orphans:
+        answering.cancel()
     if common.orphans:
         await asyncio.wait(common.orphans, timeout=_CUT_SECONDS)
 

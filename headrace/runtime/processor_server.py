@@ -16,7 +16,7 @@ from typing import Final
 from headrace.collector.app import application
 from headrace.collector.health import Checks, Remarks, livez, metrics, readyz
 from headrace.collector.listening import CannotListen, listen
-from headrace.collector.observing import excused, identified
+from headrace.collector.observing import excused, identified, request_ids
 from headrace.collector.routing import Route, router
 from headrace.collector.tallies import Tallies
 from headrace.processor.processor import Processor
@@ -48,7 +48,7 @@ async def processor_served(
     Raises `CannotListen` if the address cannot be used.
     """
     listening = _listen(address)
-    app = application(identified(excused(router(_routes(checks, remarks)))))
+    app = application(identified(request_ids())(excused(router(_routes(checks, remarks)))))
     stop, ready = asyncio.Event(), asyncio.Event()
 
     async def nothing_to_do() -> None:

@@ -12,6 +12,8 @@ from headrace.collector.requests import Incoming, by_name, networks, peer_of
 from headrace.workspaces.keys import make_key
 from tests.collector.trial import GOOD, NOW, ONE, REPLAY, Trial, problem
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 @pytest.mark.parametrize(
     ("header", "code"),

@@ -9,6 +9,8 @@ import pytest
 from headrace.collector.decode import read_batch
 from tests.collector.trial import BATCH, GOOD, ONE, Trial, problem
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 GOOD_BYTES = json.dumps(GOOD).encode()
 TIMED = b'{"event":"e","user_id":"u","timestamp":%s}'
 WITH = b'{"event":"e","user_id":"u","timestamp":"2024-03-15T14:22:00Z","properties":%s}'

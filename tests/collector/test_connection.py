@@ -12,7 +12,7 @@ import pytest
 
 from headrace.collector import connection
 from headrace.collector.answers import Answer
-from headrace.collector.arriving import Bounds, Common, Request
+from headrace.collector.arriving import App, Bounds, Common, Request
 from headrace.collector.connection import Connection
 from headrace.collector.patience import Patience
 from headrace.collector.requests import Incoming, by_name
@@ -168,7 +168,7 @@ async def test_what_never_ends_is_cut_off() -> None:
         raise AssertionError
 
     stop = asyncio.Event()
-    async with served(hang, stop, stop_seconds=0.1) as port, calling(port) as client:
+    async with served(App(hang), stop, stop_seconds=0.1) as port, calling(port) as client:
         await client.say(GET)
         await is_asked.wait()
         stop.set()
@@ -186,7 +186,7 @@ async def test_whoever_does_not_read_gets_no_more_answers() -> None:
         asked += 1
         return Answer(200, b'"' + b"x" * 4_000_000 + b'"')
 
-    async with served(talk) as port, calling(port) as client:
+    async with served(App(talk)) as port, calling(port) as client:
         await client.say(GET * 50)
         before = -1
         while before < asked:
@@ -204,7 +204,7 @@ async def test_headers_that_we_do_not_read_are_not_late() -> None:
     async def talk(_request: Incoming) -> Answer:
         return Answer(200, b'"' + b"x" * 4_000_000 + b'"')
 
-    async with served(talk, bounds=Bounds(headers=1.0)) as port, calling(port) as client:
+    async with served(App(talk), bounds=Bounds(headers=1.0)) as port, calling(port) as client:
         await client.say(GET * 20 + GET[:-10])
         await asyncio.sleep(1.5)
         await client.say(GET[-10:])
@@ -233,7 +233,7 @@ async def test_bodies_that_nobody_took_are_forgotten(monkeypatch: pytest.MonkeyP
     async def answer(_request: Incoming) -> Answer:
         return Answer(200, b"{}")
 
-    async with served(answer) as port:
+    async with served(App(answer)) as port:
         for _ in range(4):
             async with calling(port) as client:
                 await client.say(head(trial, Content_Length=60_000) + b"x" * 40_000)

@@ -9,6 +9,8 @@ import pytest
 
 from tests.collector.trial import BATCH, GOOD, NOW, ONE, Trial, problem
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 EVENT_ID = re.compile(r"evt_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 SINGLE_EXAMPLE = b"""{

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.collector import heads as module
 from headrace.collector.answers import Answer
-from headrace.collector.arriving import Bounds, Common
+from headrace.collector.arriving import App, Bounds, Common
 from headrace.collector.connection import MAX_HEADER_BYTES, Connection
 from headrace.collector.heads import END, MAX_REQUEST_BYTES, Heads
 from headrace.collector.requests import Incoming
@@ -90,7 +90,7 @@ async def heard(
             await asyncio.sleep(answer_after)
         return Answer(200, body)
 
-    common = Common(handler, bounds or Bounds())
+    common = Common(App(handler), bounds or Bounds())
     common.heads = heads
     connection = Connection(common)
     transport = mock.Mock()

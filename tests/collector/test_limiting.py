@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from headrace.collector.limiting import EXACT_UP_TO, Limiter
 from tests.collector.trial import GOOD, ONE, Trial, problem
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 WINDOW = 60.0
 BUCKET = 0.1
 STEPS = st.lists(

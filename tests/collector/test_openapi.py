@@ -19,7 +19,7 @@ TRIAL = Trial(requests_per_minute=1_000_000)
 NUMBERS = count()
 LOOKED_AT = ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"]
 
-described = schemathesis.openapi.from_asgi("/openapi.json", application(TRIAL.app))
+described = schemathesis.openapi.from_asgi("/openapi.json", application(TRIAL.app.handler))
 
 
 @pytest.mark.parametrize("path", [ONE, BATCH, REPLAY])

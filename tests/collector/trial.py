@@ -12,8 +12,11 @@ from typing import Any
 import httpx2
 import msgspec
 
+from headrace.collector.answers import Answer
 from headrace.collector.app import CollectorParts, application, build_app
-from headrace.collector.requests import Handler
+from headrace.collector.arriving import App
+from headrace.collector.heads import MAX_REQUEST_BYTES
+from headrace.collector.requests import Handler, Incoming
 from headrace.collector.server import ServerOptions, serve
 from headrace.eventlog.memory import MemoryLog
 from headrace.runtime.clock import ManualClock
@@ -31,6 +34,9 @@ GOOD = {"event": "paywall_viewed", "user_id": "usr_abc123", "timestamp": "2024-0
 class Trial:
     """Everything around a collector that a test may want to turn or look at."""
 
+    goes_express = False
+    """Whether clients' requests go the express way where they may (see `both_ways`)."""
+
     def __init__(self, **parts: Any) -> None:
         self.clock = ManualClock(NOW)
         self.log = MemoryLog(self.clock)
@@ -46,12 +52,13 @@ class Trial:
                 **parts,
             }
         )
-        self.app: Handler = build_app(self.parts)
+        self.app = build_app(self.parts)
 
     def client(self, key: str | None = None) -> httpx2.AsyncClient:
         """A client in the same process, that presents the key."""
+        handler = hurried(self.app) if self.goes_express else self.app.handler
         return httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app=application(self.app)),
+            transport=httpx2.ASGITransport(app=application(handler)),
             base_url="http://collector",
             headers={"Authorization": f"Bearer {key or self.key}"},
         )
@@ -73,6 +80,46 @@ class Trial:
         return self.directory.create_key(self.workspace, scopes=(Scope.ADMIN,))
 
 
+class _Whole(Incoming):
+    """A request whose body was read."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, request: Incoming, body: bytes) -> None:
+        headers, peer = request.headers, request.peer
+        super().__init__(request.method, request.path, request.query, headers, peer)
+        self._body = body
+
+    def take_whole(self) -> bytes:
+        return self._body
+
+
+def hurried(app: App) -> Handler:
+    """As a connection does with heads that it knows, here from the first request on."""
+
+    async def answer(request: Incoming) -> Answer:
+        express = app.express
+        if express is None or not express.takes(request):
+            return await app.handler(request)
+        body, is_last = b"", False
+        while not is_last:
+            piece, is_last = await request.next_piece()
+            body += piece
+        if len(body) > MAX_REQUEST_BYTES or (sending := express.begin(request, body)) is None:
+            assert not request.answer_headers
+            whole = _Whole(request, body)
+            answer = await app.handler(whole)
+            request.answer_headers = whole.answer_headers
+            return answer
+        if sending.appending is not None:
+            await asyncio.wait([sending.appending])
+        done = sending.end()
+        assert done is not None
+        return done
+
+    return answer
+
+
 def problem(answer: httpx2.Response) -> str:
     """The stable code of a refusal, whose shape is checked along the way."""
     body = answer.json()
@@ -83,9 +130,7 @@ def problem(answer: httpx2.Response) -> str:
 
 
 @contextlib.asynccontextmanager
-async def served(
-    app: Handler, stop: asyncio.Event | None = None, **options: Any
-) -> AsyncIterator[int]:
+async def served(app: App, stop: asyncio.Event | None = None, **options: Any) -> AsyncIterator[int]:
     """The application on a real socket; gives its port, and stops it at the end."""
     stop = stop or asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -46,7 +46,7 @@ def place() -> Iterator[Place]:
     clock = SystemClock()
     log, directory = MemoryLog(clock), MemoryDirectory(clock)
     parts = CollectorParts(log=log.appender(), directory=directory, clock=clock)
-    with serving(application(build_app(parts))) as url:
+    with serving(application(build_app(parts).handler)) as url:
         yield Place(url, log, directory)
 
 
