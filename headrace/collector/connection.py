@@ -181,13 +181,19 @@ class Connection(asyncio.Protocol):
             self, head.method, head.path, head.query, head.headers, self._peer
         )
         request.is_whole = True
-        if head.is_express and self._begin_express(request, body):
+        express = self._common.express
+        if express is not None and head.is_express:
+            self._current = request
+            express.put(self, request, body)
             return
-        request.headers = head.headers.copy()  # the long way may add to them
-        request.pieces.append(body)
-        request.untaken_bytes = head.body_bytes
-        self._common.untaken_bytes += head.body_bytes
+        self._put_body(request, body)
         self._begin(request)
+
+    def _put_body(self, request: Request, body: bytes) -> None:
+        request.headers = request.headers.copy()  # the long way may add to them
+        request.pieces.append(body)
+        request.untaken_bytes = len(body)
+        self._common.untaken_bytes += len(body)
 
     def _parse(self, data: bytes) -> None:
         self._piece_bytes = len(data)
@@ -343,27 +349,29 @@ class Connection(asyncio.Protocol):
         # With a name: to make one up takes 1 µs.
         self._answering = asyncio.Task(self._answer(request), loop=self._loop, name="request")
 
-    def _begin_express(self, request: Request, body: bytes) -> bool:
-        """Whether the request goes the express way."""
-        express = self._common.express
-        sending = express.begin(request, body) if express is not None else None
-        if sending is None:
-            return False
-        self._current = request
+    def go_long_way(self, body: bytes) -> None:
+        request = self._current
+        assert request is not None
+        self._put_body(request, body)
+        self._begin(request)
+
+    def wait_for(self, sending: Sending) -> None:
         self._sending = sending
         self._answering = appending = sending.appending
         if appending is None:
             self._sent(None)
-        else:
-            appending.add_done_callback(self._sent)
-        return True
+            return
+        appending.add_done_callback(self._sent)
+        if self._current is not None and self._current.is_gone:
+            self._common.lose(self, appending)
 
     def _sent(self, _: asyncio.Future[None] | None) -> None:
-        sending, request = self._sending, self._current
+        sending, request, express = self._sending, self._current, self._common.express
         assert sending is not None
         assert request is not None
+        assert express is not None
         try:
-            answer = sending.end()
+            answer = express.end(sending)
         except BaseException:
             self._transport.abort()
             raise

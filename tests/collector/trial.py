@@ -15,6 +15,7 @@ import msgspec
 from headrace.collector.answers import Answer
 from headrace.collector.app import CollectorParts, application, build_app
 from headrace.collector.arriving import App
+from headrace.collector.express import Sending
 from headrace.collector.heads import MAX_REQUEST_BYTES
 from headrace.collector.requests import Handler, Incoming
 from headrace.collector.server import ServerOptions, serve
@@ -94,6 +95,19 @@ class _Whole(Incoming):
         return self._body
 
 
+class _Sender:
+    """A request's own connection, to the express way."""
+
+    def __init__(self) -> None:
+        self.way: asyncio.Future[Sending | None] = asyncio.get_running_loop().create_future()
+
+    def go_long_way(self, _body: bytes) -> None:
+        self.way.set_result(None)
+
+    def wait_for(self, sending: Sending) -> None:
+        self.way.set_result(sending)
+
+
 def hurried(app: App) -> Handler:
     """As a connection does with heads that it knows, here from the first request on."""
 
@@ -105,17 +119,21 @@ def hurried(app: App) -> Handler:
         while not is_last:
             piece, is_last = await request.next_piece()
             body += piece
-        if len(body) > MAX_REQUEST_BYTES or (sending := express.begin(request, body)) is None:
-            assert not request.answer_headers
-            whole = _Whole(request, body)
-            answer = await app.handler(whole)
-            request.answer_headers = whole.answer_headers
-            return answer
-        if sending.appending is not None:
-            await asyncio.wait([sending.appending])
-        done = sending.end()
-        assert done is not None
-        return done
+        sender = _Sender()
+        if len(body) <= MAX_REQUEST_BYTES:
+            express.put(sender, request, body)
+            sending = await sender.way
+            if sending is not None:
+                if sending.appending is not None:
+                    await asyncio.wait([sending.appending])
+                done = express.end(sending)
+                assert done is not None
+                return done
+        assert not request.answer_headers
+        whole = _Whole(request, body)
+        answer = await app.handler(whole)
+        request.answer_headers = whole.answer_headers
+        return answer
 
     return answer
 
