@@ -193,6 +193,6 @@ class Express:
         append = self._shared.log.append
         for sending, batch in batches:
             try:
-                sending.appending = asyncio.ensure_future(append(batch))
+                sending.appending = append(batch)
             except Exception as error:  # noqa: BLE001 - it is logged
                 sending.fail(error)

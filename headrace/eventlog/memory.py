@@ -131,7 +131,10 @@ class MemoryAppender:
     def log_id(self) -> str:
         return self._log.log_id
 
-    async def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> None:
+    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._append(batch, key_record))
+
+    async def _append(self, batch: Batch, key_record: KeyRecord | None) -> None:
         await asyncio.sleep(0)  # A real log gives other tasks a turn here; so must its fake.
         if self._stopped:
             raise Overloaded("the log is closed; the collector is stopping")

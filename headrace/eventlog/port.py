@@ -13,7 +13,7 @@ never meet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -63,19 +63,18 @@ class Appender(Protocol):
         """The id of this log, hexadecimal; empty while a remote log was not reached yet."""
         ...
 
-    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> Awaitable[None]:
+    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> asyncio.Future[None]:
         """Make a batch durable; concurrent calls are grouped into one commit.
 
-        Best a future, of a batch that was handed over when the call returned: then nobody needs a
-        task to wait for it. When it is done, every record survives `kill -9` of every process
-        (and, embedded, loss of power; remote: as many replicas as the log demands), and
-        `key_record`, where the adapter keeps keys, was committed in the same transaction. Records
-        of one batch with equal keys keep their order.
+        When the future is done, every record survives `kill -9` of every process (and, embedded,
+        loss of power; remote: as many replicas as the log demands), and `key_record`, where the
+        adapter keeps keys, was committed in the same transaction. Records of one batch with equal
+        keys keep their order.
 
-        Ends in `Overloaded` (nothing was stored: disk full, bound reached, queue full, the log is
-        not reached) or `Unavailable` (it may have been stored, whole or in part, and may be later:
-        a remote log may take in what was sent after its caller gave up). A remote log answers
-        within a limit of its own. Cancelling the caller does not undo it.
+        Its error is `Overloaded` (nothing was stored: disk full, bound reached, queue full, the
+        log is not reached) or `Unavailable` (it may have been stored, whole or in part, and may
+        be later: a remote log may take in what was sent after its caller gave up). A remote log
+        answers within a limit of its own. Cancelling it does not undo it.
         """
         ...
 

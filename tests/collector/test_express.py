@@ -190,7 +190,7 @@ async def test_a_log_that_fails_is_told_alike(error: Exception, counted: type[Co
 class Broken(Gate):
     """A log with a fault of its own."""
 
-    async def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> None:
+    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> asyncio.Future[None]:
         raise ZeroDivisionError
 
 

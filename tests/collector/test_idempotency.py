@@ -210,7 +210,10 @@ class Gate:
         self.open = asyncio.Event()
         self.recall_error: HeadraceError | None = None
 
-    async def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> None:
+    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._append(batch, key_record))
+
+    async def _append(self, batch: Batch, key_record: KeyRecord | None) -> None:
         self.reached.set()
         await self.open.wait()
         await self._appender.append(batch, key_record=key_record)

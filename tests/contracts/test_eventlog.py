@@ -220,7 +220,7 @@ async def test_a_restart_of_both_sides_keeps_everything(log: LogUnderTest) -> No
 
 async def test_cancelling_the_caller_does_not_undo_the_append(log: LogUnderTest) -> None:
     """A client that hangs up may have its events stored; others are not disturbed."""
-    abandoned = asyncio.ensure_future(log.appender.append(batch(b"abandoned")))
+    abandoned = log.appender.append(batch(b"abandoned"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     abandoned.cancel()
@@ -231,7 +231,7 @@ async def test_cancelling_the_caller_does_not_undo_the_append(log: LogUnderTest)
 
 async def test_stopping_stores_what_was_handed_over_and_takes_no_more(log: LogUnderTest) -> None:
     """`stop` is orderly: what came before it is stored, what comes after it is refused."""
-    handed_over = [asyncio.ensure_future(log.appender.append(batch(b"%d" % n))) for n in range(9)]
+    handed_over = [log.appender.append(batch(b"%d" % n)) for n in range(9)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await log.appender.stop()

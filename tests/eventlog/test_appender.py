@@ -67,7 +67,7 @@ async def test_a_full_queue_is_told_at_once(tmp_path: Path) -> None:
         lock = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
         waiting = [
-            asyncio.create_task(appender.append(body))
+            appender.append(body)
             for _ in range(2 * MAX_WAITING_BYTES // len(body.records[0].value))
         ]
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)

@@ -133,7 +133,7 @@ async def test_stopping_with_a_frozen_broker_takes_seconds(broker: KafkaServer) 
     appender = KafkaAppender.open(options, SystemClock())
     await append_when_possible(appender, batch(b"before"))
     broker.freeze()
-    waiting = asyncio.ensure_future(appender.append(batch(b"on its way")))
+    waiting = appender.append(batch(b"on its way"))
     await asyncio.sleep(0.1)
     async with asyncio.timeout(ENDS_SECONDS):
         await appender.stop()

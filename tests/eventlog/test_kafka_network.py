@@ -58,7 +58,7 @@ async def test_a_batch_whose_answer_was_lost_is_stored_once(
     async with appending(options) as appender:
         await appender.append(batch(b"before"))
         proxy.drop_answers()
-        appending_one = asyncio.ensure_future(appender.append(batch(b"once")))
+        appending_one = appender.append(batch(b"once"))
         await asyncio.sleep(0.3)
         proxy.pass_on()
         await appending_one

@@ -96,10 +96,10 @@ async def test_a_late_answer_counts_for_the_batch_that_it_is_about() -> None:
     options = options_of(append_seconds=1.0)
     link = ToldLink(options, 1, produce)
     async with appending_on(link, options) as appender:
-        first = asyncio.ensure_future(appender.append(Batch([NewRecord(b"k", b"first")])))
+        first = appender.append(Batch([NewRecord(b"k", b"first")]))
         await asyncio.sleep(0.05)
         link.leaders[0] = 2
-        second = asyncio.ensure_future(appender.append(Batch([NewRecord(b"k", b"second")])))
+        second = appender.append(Batch([NewRecord(b"k", b"second")]))
         await asyncio.sleep(0.05)
         assert link.sent == [(1, [0])], "a second try began while the first was under way"
         late.set()
@@ -145,9 +145,9 @@ async def test_a_good_batch_waits_for_no_others(monkeypatch: pytest.MonkeyPatch)
     options = options_of()
     large = record_for(0, 1, bytes(GOOD_BATCH_BYTES - 1024))
     async with appending_on(ToldLink(options, 1, produce), options) as appender:
-        several = [asyncio.ensure_future(appender.append(Batch([record_for(0, 1)]))) for _ in "abc"]
+        several = [appender.append(Batch([record_for(0, 1)])) for _ in "abc"]
         await asyncio.sleep(0.05)
-        more = [asyncio.ensure_future(appender.append(Batch([large]))) for _ in "ab"]
+        more = [appender.append(Batch([large])) for _ in "ab"]
         await asyncio.sleep(0.05)
         is_stored.set()
         async with asyncio.timeout(20):
@@ -208,7 +208,7 @@ async def test_a_partition_without_leader_is_asked_for_a_few_times_a_second() ->
     async with appending_on(link, options) as appender:
         waiting = []
         for _ in range(50):
-            waiting.append(asyncio.ensure_future(appender.append(Batch([record_for(1, 2)]))))
+            waiting.append(appender.append(Batch([record_for(1, 2)])))
             await asyncio.sleep(0.003)
         link.looks, began = 0, time.monotonic()
         await asyncio.sleep(1.5)
@@ -228,7 +228,7 @@ async def test_stopping_while_the_link_breaks_ends(turns: int) -> None:
 
     options = options_of()
     async with appending_on(ToldLink(options, 1, produce), options) as appender:
-        waiting = asyncio.ensure_future(appender.append(Batch([record_for(0, 1)])))
+        waiting = appender.append(Batch([record_for(0, 1)]))
         await asyncio.sleep(0.05)
         appender._is_writable = False  # so that stopping waits for nobody
         refused.set()

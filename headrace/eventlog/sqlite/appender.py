@@ -74,23 +74,20 @@ class SqliteAppender:
     def log_id(self) -> str:
         return self._writer.meta.log_id
 
-    async def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> None:
+    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> asyncio.Future[None]:
+        future = asyncio.get_running_loop().create_future()
         if not batch.records and key_record is None:
-            return
+            future.set_result(None)
+            return future
         chunk = make_chunk(batch) if batch.records else None
-        del batch  # its bytes are in the chunk: held as well, they would double what waits here
-        pending = Pending(
-            chunk, key_record, asyncio.get_running_loop().create_future(), time.perf_counter()
-        )
+        pending = Pending(chunk, key_record, future, time.perf_counter())
         try:
             self._check_room(pending.size)
             self._writer.inbox.put(pending)
-        except Overloaded:
+        except Overloaded as error:
             APPEND_FAILURES.labels(kind="refused").inc()
-            raise
-        failure = await pending.outcome
-        if failure is not None:
-            raise copy.copy(failure) from failure  # one failure, many callers, a trace for each
+            future.set_exception(error)
+        return future
 
     async def recall(self, key: bytes, now: datetime) -> KeyRecord | None:
         loop = asyncio.get_running_loop()

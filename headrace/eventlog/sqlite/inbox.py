@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.eventlog.port import KeyRecord
 from headrace.eventlog.sqlite.chunk import NewChunk
-from headrace.schemas.errors import HeadraceError, Overloaded
+from headrace.schemas.errors import Overloaded
 
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
 MAX_WAITING: Final = 10_000
@@ -20,11 +20,11 @@ GROUP_BYTES: Final = 8 * 1024 * 1024
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
-    """One append on its way; `outcome` becomes None, or what went wrong."""
+    """One append on its way; `future` is what its caller waits for."""
 
     chunk: NewChunk | None
     key_record: KeyRecord | None
-    outcome: asyncio.Future[HeadraceError | None]
+    future: asyncio.Future[None]
     handed_over: float
 
     @property

@@ -7,6 +7,7 @@ it in one transaction, tell the event loop once, then do one small chore if one 
 from __future__ import annotations
 
 import contextlib
+import copy
 import sqlite3
 import threading
 import time
@@ -248,12 +249,19 @@ def _is_full(error: Exception) -> bool:
 
 
 def _tell(group: Sequence[Pending], failure: HeadraceError | None) -> None:
-    loop = group[0].outcome.get_loop()
+    loop = group[0].future.get_loop()
     with contextlib.suppress(RuntimeError):  # the loop ended meanwhile: nobody to tell
         loop.call_soon_threadsafe(_resolve, group, failure)
 
 
 def _resolve(group: Sequence[Pending], failure: HeadraceError | None) -> None:
     for pending in group:
-        if not pending.outcome.done():
-            pending.outcome.set_result(failure)
+        if pending.future.done():  # its caller was cancelled
+            continue
+        if failure is None:
+            pending.future.set_result(None)
+        else:
+            # One failure, many callers, a trace for each.
+            error = copy.copy(failure)
+            error.__cause__ = failure
+            pending.future.set_exception(error)
