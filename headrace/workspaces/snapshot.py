@@ -7,6 +7,8 @@ directories' business.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -24,7 +26,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def find_key(self, key: str) -> ApiKey | None:
         """As `Directory.find_key`."""
-        return self.keys.get(fingerprint(key))
+        return self.keys.get(_fingerprint(key))
 
     def find_store_user(self, name: str) -> StoreUser | None:
         """As `Directory.find_store_user`."""
@@ -45,3 +47,6 @@ def take_snapshot(
         store_users={user.name: user for user in users},
         logs={log.id: log for log in logs},
     )
+
+
+_fingerprint: Final = lru_cache(1_024)(fingerprint)  # each comes with every request of its sender
