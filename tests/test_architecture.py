@@ -27,7 +27,7 @@ DRIVERS = {
     "redis": {"collector/redis"},
     "sqlalchemy": {"workspaces"},
     "sqlite3": {"eventlog/sqlite", "runtime"},
-    "httptools": {"collector/connection.py", "collector/wire.py", "store/server"},
+    "httptools": {"collector/parsing.py", "collector/wire.py", "store/server"},
     "uvicorn": {"store/server", "runtime"},
 }
 

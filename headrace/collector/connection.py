@@ -1,6 +1,6 @@
 """One connection of a client: bytes into requests, answers into bytes, and every bound on both.
 
-Owns HTTP/1.1 after the parser (httptools): which request is answered when, how long headers, a
+Owns HTTP/1.1 after the parser (`parsing.py`): which request is answered when, how long headers, a
 body and an idle client may take, how much may lie in buffers, and how a connection ends so that
 the client can still read why. A request goes from here to the handler without ASGI in between:
 uvicorn's cycle of messages costs 13 µs a request, and has none of these bounds.
@@ -12,30 +12,23 @@ import asyncio
 from collections import deque
 from typing import Final, cast
 
-import httptools
-import structlog
-
 from headrace.collector.answers import (
-    BAD_HTTP,
-    LONG_HEADERS,
     OVERLOADED,
     STOPPING,
     TOO_SLOW,
-    WRONG_METHOD,
     Answer,
     Refusal,
-    header_line,
     retry_after,
 )
 from headrace.collector.arriving import Common, Request
 from headrace.collector.express import Sending
 from headrace.collector.heads import END, MAX_REQUEST_BYTES, Head
+from headrace.collector.parsing import ParsedHead, Parser
 from headrace.collector.patience import Patience
-from headrace.collector.requests import ClientGone, by_name
-from headrace.collector.wire import CLOSE, GO_AHEAD, STATUS_LINES, split_target
+from headrace.collector.requests import ClientGone
+from headrace.collector.wire import CLOSE, GO_AHEAD, STATUS_LINES
 from headrace.runtime.metrics import REQUESTS
 
-MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_CONNECTIONS: Final = 4_096
 MAX_UNTAKEN_BYTES: Final = 32 * 1024 * 1024
 """Of bodies that lie in connections' buffers because nobody has taken them yet."""
@@ -49,12 +42,6 @@ the connection, and the client would see that instead of its answer."""
 _LAST_LINGER_SECONDS: Final = 1.0
 """The same while the collector ends: nobody waits for who does not stop sending."""
 _WRITE_SECONDS: Final = 30.0
-_UPGRADING: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
-_TUNNEL: Final = Refusal(
-    WRONG_METHOD, "CONNECT is for proxies; use POST", headers=header_line(b"allow", b"GET, POST")
-)
-
-_log = structlog.get_logger(__name__)
 
 
 class Connection(asyncio.Protocol):
@@ -63,16 +50,9 @@ class Connection(asyncio.Protocol):
     def __init__(self, common: Common) -> None:
         self._common = common
         self._loop = asyncio.get_running_loop()
-        self._parser = self._new_parser()
+        self._parser = Parser(self)
         self._transport: asyncio.Transport
         self._peer = ""
-        # What is being parsed
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._in_headers = False
-        self._upgrades = False
-        self._unclaimed_bytes = 0
-        self._piece_bytes = 0
         # Requests: the one whose body arrives or arrived last, the one that is answered, those
         # that wait for their turn.
         self._last: Request | None = None
@@ -99,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._common.connections.add(self)
         if len(self._common.connections) > MAX_CONNECTIONS:
-            self._refuse(_overloaded("too many connections are open"))
+            self.refuse(_overloaded("too many connections are open"))
         else:
             self._await_headers()
 
@@ -115,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._common.lose(self, self._answering)
         # They refer to this object: without them nothing is left for the garbage collector.
         self._last = None
-        del self._parser
+        self._parser.end()
 
     def eof_received(self) -> bool:
         """Whether to keep the connection: the client sends no more, but may still read."""
@@ -160,7 +140,8 @@ class Connection(asyncio.Protocol):
         if self._is_over():
             return  # thrown away, see `end`
         self._patience.came("next")
-        if len(data) > MAX_REQUEST_BYTES or self._in_headers or not self._is_between_requests():
+        is_new = not self._parser.in_headers and self._is_between_requests()
+        if not is_new or len(data) > MAX_REQUEST_BYTES:
             self._parse(data)
             return
         head, _, body = data.partition(END)
@@ -176,7 +157,7 @@ class Connection(asyncio.Protocol):
     def _begin_known(self, head: Head, body: bytes) -> None:
         """A request whose head was parsed before, all of it: as the parser's calls begin it."""
         self._patience.came("headers")
-        self._unclaimed_bytes = 0
+        self._parser.skip()
         self._last = request = Request(
             self, head.method, head.path, head.query, head.headers, self._peer
         )
@@ -196,106 +177,35 @@ class Connection(asyncio.Protocol):
         self._common.untaken_bytes += len(body)
 
     def _parse(self, data: bytes) -> None:
-        self._piece_bytes = len(data)
-        self._unclaimed_bytes += self._piece_bytes
-        try:
-            self._feed(data)
-        except httptools.HttpParserCallbackError:
-            _log.exception("a connection failed")
-            self._transport.abort()
-        except httptools.HttpParserError as error:
-            self._refuse(Refusal(BAD_HTTP, f"that is not HTTP/1.1: {error}"))
-        if self._unclaimed_bytes > MAX_HEADER_BYTES:
-            self._refuse_long_headers()
+        self._parser.feed(data)
         if self._is_over():
             return
-        if self._in_headers or self._is_between_requests():
+        if self._parser.in_headers or self._is_between_requests():
             self._await_headers()
         elif self._last is not None and not self._last.is_whole:
             self._await_body()
 
-    def _feed(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            try:
-                self._parser.feed_data(rest)
-            except httptools.HttpParserUpgrade as upgrade:
-                if self._parser.get_method() == b"CONNECT":
-                    self._refuse(_TUNNEL)
-                    return
-                self._go_on_without_upgrade()
-                rest = rest[upgrade.args[0] :]
-            else:
-                return
-
-    def _go_on_without_upgrade(self) -> None:
-        # Java's client offers HTTP/2 like this, body included. An offer may be ignored
-        # (RFC 9110, 7.8), but the parser takes what follows for the other protocol.
-        lines = [b"%s %s HTTP/1.1" % (self._parser.get_method(), self._url)]
-        lines += [b"%s: %s" % header for header in self._headers if header[0] not in _UPGRADING]
-        self._parser = self._new_parser()
-        self._parser.feed_data(b"\r\n".join([*lines, b"", b""]))
-
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        parser = httptools.HttpRequestParser(self)
-        # What follows a request with `Connection: close` does not cost its answer.
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return parser
-
-    def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers = []
-        self._in_headers = True
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self._upgrades = self._parser.should_upgrade()
-        if self._upgrades:
-            return
-        self._in_headers = False
+    def head_came(self, head: ParsedHead) -> None:
         self._patience.came("headers")
-        # Counted only where they can be too long: a piece may begin with another request's end.
-        could_be = self._unclaimed_bytes + self._piece_bytes
-        if could_be > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
-            self._refuse_long_headers()
-        self._unclaimed_bytes = 0
         if self._is_refused:
             return
-        try:
-            path, query = split_target(self._url)
-        except ValueError as error:
-            self._refuse(Refusal(BAD_HTTP, f"that is not HTTP/1.1: {error}"))
-            return
-        headers = by_name(self._headers)
-        self._headers = []  # trailers, which nobody asked for, end there
-        parser = self._parser
-        method = parser.get_method().decode()
-        self._last = request = Request(self, method, path, query, headers, self._peer)
-        request.keep_alive = parser.should_keep_alive()
-        # Without one of these HTTP/1.0 ends by itself, and to ask for the version takes 0.3 µs.
-        is_asked = b"connection" in headers or b"proxy-connection" in headers
-        if is_asked and parser.get_http_version() == "1.0":
-            request.keep_alive = False
-        if b"expect" in headers:
-            request.expects_go_ahead = headers[b"expect"].lower() == b"100-continue"
+        self._last = request = Request(
+            self, head.method, head.path, head.query, head.headers, self._peer
+        )
+        request.keep_alive = head.keep_alive
+        request.expects_go_ahead = head.expects_go_ahead
         if self._current is None:
             self._begin(request)
         else:
             self._waiting.append(request)
             self._pause_reading()
 
-    def on_body(self, body: bytes) -> None:
-        self._unclaimed_bytes = 0
+    def body_came(self, piece: bytes) -> None:
         request = self._last
         if request is None or self._is_refused or request.is_answered:
             return
-        size = len(body)
-        request.pieces.append(body)
+        size = len(piece)
+        request.pieces.append(piece)
         request.untaken_bytes += size
         self._common.untaken_bytes += size
         if request.arrival is not None:  # seldom, and a call takes 0.1 µs
@@ -303,19 +213,21 @@ class Connection(asyncio.Protocol):
         if request.untaken_bytes > _PAUSE_BYTES:
             self._pause_reading()
         if size > _UNCOUNTED_BYTES and self._common.untaken_bytes > MAX_UNTAKEN_BYTES:
-            self._refuse(_overloaded("too many bodies arrive at once"))
+            self.refuse(_overloaded("too many bodies arrive at once"))
 
-    def on_message_complete(self) -> None:
+    def request_ended(self) -> None:
         request = self._last
-        if request is None or self._is_refused or self._upgrades:
+        if request is None or self._is_refused:
             return
-        self._unclaimed_bytes = 0
         request.is_whole = True
         if request.arrival is not None:
             request.note_arrival()
         self._patience.came("body")
         if request.is_answered:
             self._await_next()
+
+    def fail(self) -> None:
+        self._transport.abort()
 
     def taken(self, request: Request, size: int) -> None:
         """Somebody took a piece of a request's body."""
@@ -423,7 +335,7 @@ class Connection(asyncio.Protocol):
         self._resume_reading()
         if not answered.is_whole:
             self._patience.wait_for("body", _LINGER_SECONDS, self.end)
-        elif not self._in_headers:
+        elif not self._parser.in_headers:
             self._await_next()
 
     def _begin_next(self) -> None:
@@ -454,31 +366,27 @@ class Connection(asyncio.Protocol):
 
     # What ends it early
 
-    def _refuse_long_headers(self) -> None:
-        message = f"request line and headers are over {MAX_HEADER_BYTES:,} bytes; send fewer"
-        self._refuse(Refusal(LONG_HEADERS, message))
-
     def _headers_late(self) -> None:
         if self._is_paused:  # they may be there: it is we who do not read
             self._await_headers()
             return
-        if not self._in_headers:
+        if not self._parser.in_headers:
             self.end()
             return
         seconds = self._common.bounds.headers
         message = f"the headers were not there within {seconds:g} s; send the request anew"
-        self._refuse(Refusal(TOO_SLOW, message, headers=retry_after(1)))
+        self.refuse(Refusal(TOO_SLOW, message, headers=retry_after(1)))
 
     def _body_late(self) -> None:
         seconds = self._common.bounds.body
         message = f"the body was not there within {seconds:g} s; send it faster, or less at once"
-        self._refuse(Refusal(TOO_SLOW, message, headers=retry_after(1)))
+        self.refuse(Refusal(TOO_SLOW, message, headers=retry_after(1)))
 
     def _half_sent(self) -> None:
         message = "the collector is shutting down and the body was not there; nothing was stored"
-        self._refuse(Refusal(STOPPING, message, headers=retry_after(2)))
+        self.refuse(Refusal(STOPPING, message, headers=retry_after(2)))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         """Answer instead of the handler and end; after the answers of what was sent whole."""
         if self._is_over():
             return
@@ -505,9 +413,6 @@ class Connection(asyncio.Protocol):
     def _is_between_requests(self) -> bool:
         last = self._last
         return last is None or (last.is_answered and last.is_whole)
-
-    def _header_bytes(self) -> int:
-        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
 
     def _await_headers(self) -> None:
         if self._patience.awaited != "headers":

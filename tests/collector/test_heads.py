@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from headrace.collector import heads as module
 from headrace.collector.answers import Answer
 from headrace.collector.arriving import App, Bounds, Common
-from headrace.collector.connection import MAX_HEADER_BYTES, Connection
+from headrace.collector.connection import Connection
 from headrace.collector.heads import END, MAX_REQUEST_BYTES, Heads
+from headrace.collector.parsing import MAX_HEADER_BYTES
 from headrace.collector.requests import Incoming
 from tests.collector.test_server import calling, head, request
 from tests.collector.trial import Trial, served
