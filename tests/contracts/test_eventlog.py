@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -397,6 +400,27 @@ async def test_a_refused_append_stores_nothing_and_the_log_recovers(log: LogUnde
     assert await log.appender.recall(b"a key", log.clock.now()) is None
     async with owned(log.membership()) as assignment:
         assert [r.value for r in await read_all(assignment)] == [b"before", b"after"]
+
+
+async def test_a_refused_append_is_let_go(log: LogUnderTest) -> None:
+    """Its records do not wait for the garbage collector, which looks seldom: refusals come when
+    there is no room."""
+    await log.appender.append(batch(b"before"))
+    await log.break_appends()
+    with contextlib.suppress(Overloaded):
+        await log.appender.append(batch(b"found out"))
+    value = b"refused" * 10
+    held = sys.getrefcount(value)
+    gc.disable()
+    try:
+        with contextlib.suppress(Overloaded):
+            await log.appender.append(batch(value))
+            raise AssertionError("it is refused")
+        await asyncio.sleep(0)  # whoever told of it is gone, too
+        assert sys.getrefcount(value) == held
+    finally:
+        gc.enable()
+        await log.mend_appends()
 
 
 async def test_each_refused_caller_has_an_error_of_its_own(log: LogUnderTest) -> None:

@@ -87,7 +87,8 @@ class KafkaAppender:
             else:
                 self._hand_over(batch, self._link, Append(future, expires_at))
         except Overloaded as error:
-            future.set_exception(error)
+            # Its trace holds this frame and the batch, the frame the future, and the future it.
+            future.set_exception(error.with_traceback(None))
         return future
 
     async def _append_once_connected(self, batch: Batch, expires_at: float) -> None:

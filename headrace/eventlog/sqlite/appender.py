@@ -86,7 +86,8 @@ class SqliteAppender:
             self._writer.inbox.put(pending)
         except Overloaded as error:
             APPEND_FAILURES.labels(kind="refused").inc()
-            future.set_exception(error)
+            # Its trace holds this frame and the batch, the frame the future, and the future it.
+            future.set_exception(error.with_traceback(None))
         return future
 
     async def recall(self, key: bytes, now: datetime) -> KeyRecord | None:
