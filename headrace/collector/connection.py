@@ -271,7 +271,7 @@ class Connection(asyncio.Protocol):
         self._sending = sending
         self._answering = appending = sending.appending
         if appending is None:
-            self._sent(None)
+            self._loop.call_soon(self._sent, None)  # what it may raise is nobody else's
             return
         appending.add_done_callback(self._sent)
         if self._current is not None and self._current.is_gone:

@@ -146,26 +146,35 @@ class Express:
 
     def _let_in(self, came: Sequence[Sending], now: datetime) -> list[Sending]:
         """Those with a good key and below their limit; the others go the long way."""
-        shared = self._shared
-        began = shared.clock.monotonic()
+        began = self._shared.clock.monotonic()
         going = []
         for sending in came:
-            request = sending.request
-            key = shared.authentication.key_of(request, now)
-            if isinstance(key, ApiKey) and sending.endpoint.scope_needed in key.scopes:
-                workspace = key.workspace
-                decision = shared.gate.enter_now(workspace.id, shared.limit_of(workspace))
-                if decision is not None and decision.allowed:
-                    give_id(request, next(self._ids))
-                    request.answer_headers += self._always + decision.headers()
-                    sending.workspace_id = workspace.id
-                    sending.began = began
-                    going.append(sending)
-                    continue
-            # Nothing was counted: who is refused is not.
-            sending.sender.go_long_way(sending.body)
-        shared.tallies.count(ALLOWED, len(going))
+            try:
+                is_let_in = self._is_let_in(sending, now)
+            except Exception:  # noqa: BLE001 - it comes again there, and is told
+                is_let_in = False
+            if is_let_in:
+                sending.began = began
+                going.append(sending)
+            else:
+                sending.sender.go_long_way(sending.body)
+        self._shared.tallies.count(ALLOWED, len(going))
         return going
+
+    def _is_let_in(self, sending: Sending, now: datetime) -> bool:
+        """If not, nothing was counted: who is refused is not."""
+        shared, request = self._shared, sending.request
+        key = shared.authentication.key_of(request, now)
+        if not isinstance(key, ApiKey) or sending.endpoint.scope_needed not in key.scopes:
+            return False
+        workspace = key.workspace
+        decision = shared.gate.enter_now(workspace.id, shared.limit_of(workspace))
+        if decision is None or not decision.allowed:
+            return False
+        give_id(request, next(self._ids))
+        request.answer_headers += self._always + decision.headers()
+        sending.workspace_id = workspace.id
+        return True
 
     def _decode(self, going: Sequence[Sending]) -> None:
         for sending in going:
@@ -178,16 +187,16 @@ class Express:
             sending.body = b""
 
     def _append(self, going: Sequence[Sending], now: datetime) -> None:
+        """Records first, all of them, then the appends: the log's steps are its own."""
         ids = self._shared.ids.make(sum([len(sending.events) for sending in going]), now)
-        first = 0
         batches = []
+        first = 0
         for sending in going:
             events = sending.events
             if events:
                 end = first + len(events)
-                sending.event_ids = event_ids = ids[first:end]
-                first = end
-                records = make_records(events, event_ids, sending.workspace_id, now)
+                sending.event_ids, first = ids[first:end], end
+                records = make_records(events, sending.event_ids, sending.workspace_id, now)
                 batches.append((sending, Batch(records)))
                 sending.events = ()
         append = self._shared.log.append

@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY
 from headrace.collector.answers import Answer
 from headrace.collector.arriving import App, Bounds, Common
 from headrace.collector.connection import Connection
+from headrace.collector.events import EventsEndpoint
 from headrace.collector.express import Express, Sender
 from headrace.collector.requests import Incoming
 from headrace.eventlog.port import Batch, KeyRecord
@@ -332,3 +333,63 @@ def test_an_application_may_do_without() -> None:
         return Answer(200, BODY)
 
     assert App(answer).express is None
+
+
+class Picky(Gate):
+    """A log that some records are a fault of ours to, a directory that some keys are."""
+
+    def append(self, batch: Batch, *, key_record: KeyRecord | None = None) -> asyncio.Future[None]:
+        if b"bad" in batch.records[0].value:
+            raise ZeroDivisionError
+        return super().append(batch, key_record=key_record)
+
+
+async def test_one_that_fails_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of requests that are taken together each gets its own answer, in whatever step one fails."""
+    inner = Trial()
+    log = Picky(inner)
+    log.open.set()
+    trial = Trial(log=log)
+    find_key, decode = trial.directory.find_key, EventsEndpoint.decode
+
+    def fail_by_key(key: str) -> Any:
+        return 1 // 0 if key.endswith("bad") else find_key(key)
+
+    def fail_by_body(endpoint: EventsEndpoint, body: Any) -> Any:
+        return 1 // 0 if b"broken" in body else decode(endpoint, body)
+
+    monkeypatch.setattr(trial.directory, "find_key", fail_by_key)
+    monkeypatch.setattr(EventsEndpoint, "decode", fail_by_body)
+    good = request(trial)
+    sent = [
+        good,
+        request(trial, BODY.replace(b"usr_abc123", b"bad")),
+        good.replace(trial.key.encode(), b"bad"),
+        request(trial, BODY.replace(b"usr_abc123", b"broken")),
+        request(trial, b"{"),
+        good,
+    ]
+    lines = [Line(trial.app) for _ in sent]
+    for line in lines[1:]:
+        line.common.heads = lines[0].common.heads
+    for text in sent * SEEN:
+        await lines[0].say(text)
+    stored = len(inner.log.records())
+    for line, text in zip(lines, sent, strict=True):
+        line.connection.data_received(text)
+    heard = [(await line.hear())[9:12] for line in lines]
+    assert heard == [b"200", b"500", b"500", b"500", b"400", b"200"]
+    assert len(inner.log.records()) == stored + 2
+    for line in lines:
+        await line.hang_up()
+
+
+async def test_a_client_that_hangs_up_at_once(trial: Trial) -> None:
+    """Before its request is taken: what was sent whole is stored, and waited for."""
+    line = Line(trial.app)
+    for _ in range(SEEN):
+        await line.say(request(trial))
+    line.connection.data_received(request(trial))
+    await line.hang_up()
+    assert await line.hear() == b""
+    assert len(trial.log.records()) == SEEN + 1
