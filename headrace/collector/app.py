@@ -78,6 +78,7 @@ def build_app(parts: CollectorParts) -> App:
     ]
     observer = Observer(parts.clock, tallies, [route.path for route in routes])
     ids = request_ids()
+    # What these do for every request, `express.py` does as well.
     middleware = [
         observer.around,
         identified(ids),
@@ -88,10 +89,10 @@ def build_app(parts: CollectorParts) -> App:
     handler = router(routes)
     for around in reversed(middleware):
         handler = around(handler)
-    if parts.tracer is not None:  # it may trace any request
-        return App(handler)
+    if parts.tracer is not None or not isinstance(shared.gate, LocalGate):
+        return App(handler)  # any request may be traced, or Redis must be asked
     always = on_every_answer(parts.cors_origins)
-    return App(handler, Express(shared, endpoints, observer, ids=ids, always=always))
+    return App(handler, Express(shared, shared.gate, endpoints, observer, ids=ids, always=always))
 
 
 def application(handler: Handler) -> ASGIApp:

@@ -69,9 +69,14 @@ class Budget:
         The request that began first is never refused: were all of them held up half-way, none
         would end and give its room back.
         """
-        return self.used + count <= self.max_bytes or next(iter(self._holders)) is held
+        return self.has_room(count) or next(iter(self._holders)) is held
+
+    def has_room(self, count: int) -> bool:
+        """Whether anybody may hold `count` bytes more."""
+        return self.used + count <= self.max_bytes
 
     def change(self, count: int) -> None:
+        """So many bytes more are held from now on, or fewer."""
         self.used += count
         if count < 0:
             self._wake()

@@ -264,10 +264,13 @@ class Connection(asyncio.Protocol):
     def go_long_way(self, body: bytes) -> None:
         request = self._current
         assert request is not None
+        if request.is_gone:
+            self._current = None
+            return
         self._put_body(request, body)
         self._begin(request)
 
-    def wait_for(self, sending: Sending) -> None:
+    def let_in(self, sending: Sending) -> None:
         self._sending = sending
         self._answering = appending = sending.appending
         if appending is None:

@@ -127,7 +127,10 @@ class EventsEndpoint(Endpoint):
         if event_ids:
             appending = self.shared.log.append(batch)
             del batch  # see `LocalKeys.append`
-            await appending
+            try:
+                await appending
+            finally:
+                del appending  # its error's trace holds this frame
             self.shared.tallies.count(EVENTS_ACCEPTED, len(event_ids))
         return ok(self.say(event_ids, sent.decoded.rejections))
 

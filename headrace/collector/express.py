@@ -8,7 +8,7 @@ goes its way alone finds those of the step before. And no coroutine waits for a 
 That is half of what a single event costs.
 
 Whatever is odd about a request is decided on the long way: it is sent there before anything of it
-has been counted, and begins anew.
+has been counted but its key's use, and begins anew.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from headrace.collector.answers import Answer, Refusal, Rejection, ok
 from headrace.collector.bodies import USUAL_TYPES
 from headrace.collector.decode import Event
 from headrace.collector.events import EventsEndpoint
+from headrace.collector.gate import LocalGate
 from headrace.collector.intake import ALLOWED, Shared, append_failed
 from headrace.collector.observing import Observer, fault, give_id
 from headrace.collector.records import make_records
@@ -36,7 +37,8 @@ from headrace.workspaces.port import ApiKey
 _LONG: Final = frozenset(
     {b"content-encoding", b"idempotency-key", b"origin", b"traceparent", b"x-request-id"}
 )
-"""Headers that ask for something that only the long way does."""
+"""Headers that ask for something that only the long way does. (Heads with some of them are never
+known, see `heads.py`; it is said here all the same.)"""
 
 
 class Sender(Protocol):
@@ -46,21 +48,22 @@ class Sender(Protocol):
         """Its request must go the long way, from the beginning."""
         ...
 
-    def wait_for(self, sending: Sending) -> None:
-        """Its request is let in, and its events are handed to the log: see `Sending.end`."""
+    def let_in(self, sending: Sending) -> None:
+        """Its request is taken, and its events are handed to the log: see `Express.end`."""
         ...
 
 
 class Sending(msgspec.Struct, eq=False):
     """A request whose events go into the log: `appending` until they are there, None if none do.
 
-    Of its body nothing is held meanwhile: what it became is in the log's hands.
+    What is held meanwhile is what the body became, in the log's hands; its bytes count as held.
     """
 
     sender: Sender
     request: Incoming
     endpoint: EventsEndpoint
     body: bytes
+    body_bytes: int = 0
     began: float = 0.0
     workspace_id: str = ""
     events: Sequence[Event] = ()
@@ -84,6 +87,7 @@ class Express:
     def __init__(
         self,
         shared: Shared,
+        gate: LocalGate,
         endpoints: Iterable[EventsEndpoint],
         observer: Observer,
         *,
@@ -91,6 +95,7 @@ class Express:
         always: bytes = b"",
     ) -> None:
         self._shared = shared
+        self._gate = gate
         self._observer = observer
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._ids = ids
@@ -116,6 +121,7 @@ class Express:
 
     def end(self, sending: Sending) -> Answer | None:
         """The answer, to be asked for once, when `appending` is over; None if it was cancelled."""
+        self._shared.budget.change(-sending.body_bytes)
         answer = sending.refused
         if answer is None:
             appending = sending.appending
@@ -142,7 +148,7 @@ class Express:
         self._decode(going)
         self._append(going, now)
         for sending in going:
-            sending.sender.wait_for(sending)
+            sending.sender.let_in(sending)
 
     def _let_in(self, came: Sequence[Sending], now: datetime) -> list[Sending]:
         """Those with a good key and below their limit; the others go the long way."""
@@ -167,10 +173,15 @@ class Express:
         key = shared.authentication.key_of(request, now)
         if not isinstance(key, ApiKey) or sending.endpoint.scope_needed not in key.scopes:
             return False
-        workspace = key.workspace
-        decision = shared.gate.enter_now(workspace.id, shared.limit_of(workspace))
-        if decision is None or not decision.allowed:
+        size = len(sending.body)
+        if not shared.budget.has_room(size):
             return False
+        workspace = key.workspace
+        decision = self._gate.enter_now(workspace.id, shared.limit_of(workspace))
+        if not decision.allowed:
+            return False
+        shared.budget.change(size)
+        sending.body_bytes = size
         give_id(request, next(self._ids))
         request.answer_headers += self._always + decision.headers()
         sending.workspace_id = workspace.id
@@ -196,9 +207,13 @@ class Express:
             if events:
                 end = first + len(events)
                 sending.event_ids, first = ids[first:end], end
-                records = make_records(events, sending.event_ids, sending.workspace_id, now)
-                batches.append((sending, Batch(records)))
                 sending.events = ()
+                try:
+                    records = make_records(events, sending.event_ids, sending.workspace_id, now)
+                except Exception as error:  # noqa: BLE001 - it is logged
+                    sending.fail(error)
+                else:
+                    batches.append((sending, Batch(records)))
         append = self._shared.log.append
         for sending, batch in batches:
             try:

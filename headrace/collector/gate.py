@@ -43,11 +43,6 @@ class Gate(Protocol):
         all collectors. Those refused do not count and claim nothing, except in a dry run."""
         ...
 
-    def enter_now(self, workspace_id: str, limit: int) -> Decision | None:
-        """As `enter` for a request without a key; None, and nothing counted, if somebody else
-        must be asked."""
-        ...
-
     async def look(self, workspace_id: str, limit: int) -> Decision:
         """What `enter` would decide, without counting."""
         ...
@@ -92,6 +87,7 @@ class LocalGate:
         return Entry(self.enter_now(workspace_id, limit), key)
 
     def enter_now(self, workspace_id: str, limit: int) -> Decision:
+        """`enter` for a request without a key: nobody else is asked, so nobody waits."""
         return self._limiter.take(workspace_id, limit, self._clock.monotonic())
 
     async def look(self, workspace_id: str, limit: int) -> Decision:

@@ -117,11 +117,14 @@ class LocalKeys:
 
     async def append(self, first: First, batch: Batch, kept: Kept, now: datetime) -> None:
         record = KeyRecord(first.asked.key, msgspec.msgpack.encode(kept), now + KEPT_FOR)
-        appending = self._appender.append(batch, key_record=record)
-        del batch  # the log lets go of it as soon as it is encoded, if nobody else holds it
         certain = False
         try:
-            await appending
+            appending = self._appender.append(batch, key_record=record)
+            del batch  # the log lets go of it as soon as it is encoded, if nobody else holds it
+            try:
+                await appending
+            finally:
+                del appending  # its error's trace holds this frame
             certain = True
         except Overloaded:
             certain = True

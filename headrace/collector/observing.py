@@ -2,7 +2,8 @@
 faults.
 
 Nothing is logged per request above DEBUG, except a fault of ours. Whatever is logged while a
-request is answered carries its id, and its trace if it has one.
+request is answered carries its id, and its trace if it has one (on the express way, where nothing
+else is logged, a fault).
 """
 
 from __future__ import annotations

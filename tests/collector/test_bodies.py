@@ -20,8 +20,6 @@ from headrace.collector.compression import TooMuch, decompress
 from headrace.schemas.records import MAX_BODY_BYTES
 from tests.collector.trial import GOOD, ONE, Trial, problem
 
-pytestmark = pytest.mark.usefixtures("both_ways")
-
 GOOD_BYTES = json.dumps(GOOD).encode()
 
 

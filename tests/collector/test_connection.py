@@ -6,6 +6,7 @@ import asyncio
 import gc
 import weakref
 from email.utils import parsedate_to_datetime
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -17,6 +18,7 @@ from headrace.collector.connection import Connection
 from headrace.collector.patience import Patience
 from headrace.collector.requests import Incoming, by_name
 from headrace.collector.wire import split_target
+from headrace.schemas.errors import Overloaded
 from tests.collector.test_idempotency import Gate
 from tests.collector.test_server import PATIENCE, calling, head, request
 from tests.collector.trial import Trial, served
@@ -110,8 +112,15 @@ async def test_who_sends_no_more_may_still_read(trial: Trial, count: int) -> Non
     assert len(trial.log.records()) == count
 
 
-async def test_a_connection_that_is_over_is_no_garbage(trial: Trial) -> None:
-    """Nothing of it waits for the garbage collector, which looks seldom."""
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
+async def test_a_connection_that_is_over_is_no_garbage(
+    trial: Trial, status: int, headers: dict[str, Any]
+) -> None:
+    """Nothing of it waits for the garbage collector, which looks seldom, whatever it was told and
+    whatever way its requests went."""
+    if status == 503:
+        trial.log.fail_appends(Overloaded("the log is full", retry_after=1.0))
     lost: list[weakref.ref[Connection]] = []
 
     class Watched(Connection):
@@ -125,8 +134,9 @@ async def test_a_connection_that_is_over_is_no_garbage(trial: Trial) -> None:
     gc.disable()
     try:
         async with calling(server.sockets[0].getsockname()[1]) as client:
-            await client.say(request(trial))
-            assert (await client.hear())[0] == 200
+            for _ in range(4):  # the last ones go the express way, if they may
+                await client.say(request(trial, **headers))
+                assert (await client.hear())[0] == status
         async with asyncio.timeout(PATIENCE):
             await common.wait_for_all()
         await asyncio.sleep(0.05)

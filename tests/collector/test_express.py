@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from headrace.collector.answers import Answer
 from headrace.collector.arriving import App, Bounds, Common
 from headrace.collector.connection import Connection
 from headrace.collector.events import EventsEndpoint
@@ -32,6 +31,7 @@ from tests.collector.trial import BATCH, GOOD, ONE, Trial, served
 
 SEEN = 2
 """So many times a head is parsed before it is known."""
+EVENT_ID = re.compile(rb"evt_[0-9a-z]{26}")
 MASKS = [
     (rb"evt_[0-9a-z]{26}", b"evt"),
     (rb"ws_[0-9A-Za-z]+", b"ws"),
@@ -79,12 +79,13 @@ def counts() -> dict[tuple[str, str], float]:
         (sample.name, str(sample.labels)): sample.value
         for metric in REGISTRY.collect()
         for sample in metric.samples
-        if sample.name.endswith(("_total", "_count")) and sample.name.startswith("headrace")
+        if sample.name.endswith(("_total", "_count", "_sum")) and sample.name.startswith("headrace")
     }
 
 
 async def told(trial: Trial, *, express: bool, sent: Sequence[bytes]) -> list[Any]:
     """What a client hears of requests in their order, what lies in the log, what was counted."""
+    trial.clock.advance(5)
     line = Line(trial.app if express else App(trial.app.handler))
     metrics = request(trial, path="/metrics").replace(b"POST", b"GET")
     await line.say(metrics)
@@ -138,12 +139,23 @@ BODIES = st.one_of(
 )
 
 
-@given(bodies=st.lists(BODIES, min_size=1, max_size=5), limit=st.sampled_from([3, 1_000]))
-async def test_nobody_can_tell(bodies: list[tuple[str, bytes]], limit: int) -> None:
+@given(
+    bodies=st.lists(BODIES, min_size=1, max_size=5),
+    limit=st.sampled_from([3, 1_000]),
+    dry_run=st.booleans(),
+    origins=st.sampled_from([("*",), ("https://shop.example",)]),
+)
+async def test_nobody_can_tell(
+    bodies: list[tuple[str, bytes]], limit: int, dry_run: bool, origins: Sequence[str]
+) -> None:
     """The same bytes are said, the same records kept, the same things counted."""
     heard = []
     for express in (True, False):
-        trial = Trial(requests_per_minute=limit)
+        trial = Trial(cors_origins=origins)
+        workspace = trial.directory.create_workspace(
+            "one", requests_per_minute=limit, dry_run=dry_run
+        )
+        trial.key = trial.directory.create_key(workspace)
         sent = [request(trial, body, path=path) for path, body in bodies]
         known = [text for text in sent for _ in range(SEEN)]
         heard.append(await told(trial, express=express, sent=[*known, *sent, *sent]))
@@ -167,9 +179,17 @@ async def test_what_comes_at_once(bodies: list[tuple[str, bytes]], limit: int) -
         trial.clock.advance(60)
         for line, text in zip(lines, sent, strict=True):
             line.connection.data_received(text)
-        answers = [masked(await line.hear()) for line in lines]
-        values = [masked(record.value) for record in trial.log.records()]
-        heard.append((answers, values))
+        told_ids: list[bytes] = []
+        answers = []
+        for line in lines:
+            answer = await line.hear()
+            told_ids += EVENT_ID.findall(answer)
+            answers.append(masked(answer))
+        records = trial.log.records()
+        kept_ids = [found for record in records for found in EVENT_ID.findall(record.value)]
+        assert len(set(kept_ids)) == len(kept_ids)
+        assert set(told_ids) <= set(kept_ids)
+        heard.append((answers, [masked(record.value) for record in records]))
         for line in lines:
             await line.hang_up()
     assert heard[0] == heard[1]
@@ -309,6 +329,70 @@ async def test_the_collectors_end(is_cut: bool) -> None:
     assert len(inner.log.records()) == SEEN + (not is_cut)
 
 
+async def test_all_that_comes_at_once_is_taken_step_by_step(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No append before everybody's events are read; each event is its own workspace's."""
+    steps: list[str] = []
+    decode, store = EventsEndpoint.decode, trial.log.store
+
+    def note_decode(endpoint: EventsEndpoint, body: Any) -> Any:
+        steps.append("decode")
+        return decode(endpoint, body)
+
+    def note_store(batch: Batch, key_record: KeyRecord | None) -> None:
+        steps.append("store")
+        store(batch, key_record)
+
+    monkeypatch.setattr(EventsEndpoint, "decode", note_decode)
+    monkeypatch.setattr(trial.log, "store", note_store)
+    keys = {}
+    for name in ("one", "two", "three"):
+        workspace = trial.directory.create_workspace(name)
+        keys[trial.directory.create_key(workspace)] = workspace.id
+    sent = [request(trial).replace(trial.key.encode(), key.encode()) for key in keys]
+    lines = [Line(trial.app) for _ in sent]
+    for line in lines[1:]:
+        line.common.heads = lines[0].common.heads
+    for text in sent * SEEN:
+        await lines[0].say(text)
+    steps.clear()
+    for line, text in zip(lines, sent, strict=True):
+        line.connection.data_received(text)
+    for line in lines:
+        await line.hear()
+        await line.hang_up()
+    assert steps == ["decode"] * 3 + ["store"] * 3
+    last = [json.loads(record.value)["workspace_id"] for record in trial.log.records()[-3:]]
+    assert last == list(keys.values())
+
+
+async def test_what_is_held_is_counted() -> None:
+    """Where there is no room for a body, its request goes the long way, where it waits for it; the
+    first one there is never refused."""
+    inner = Trial()
+    gate = Gate(inner)
+    gate.open.set()
+    trial = Trial(log=gate, max_bytes_in_flight=2 * len(BODY))
+    lines = [Line(trial.app) for _ in range(4)]
+    for line in lines[1:]:
+        line.common.heads = lines[0].common.heads
+    for _ in range(SEEN):
+        await lines[0].say(request(trial))
+    gate.open.clear()
+    for line in lines:
+        line.connection.data_received(request(trial))
+    await lines[0].hear()
+    assert REGISTRY.get_sample_value("headrace_bytes_in_flight") == 3 * len(BODY)
+    gate.open.set()
+    for line in lines:
+        assert (await line.hear()).startswith(b"HTTP/1.1 200")
+    assert len(inner.log.records()) == SEEN + 4
+    assert REGISTRY.get_sample_value("headrace_bytes_in_flight") == 0
+    for line in lines:
+        await line.hang_up()
+
+
 async def test_it_takes_no_task(trial: Trial) -> None:
     """The connection makes none: the one there is belongs to the log in memory."""
     line = Line(trial.app)
@@ -319,20 +403,12 @@ async def test_it_takes_no_task(trial: Trial) -> None:
     await line.hang_up()
 
 
-async def test_with_traces_there_is_none() -> None:
-    """Any request may be recorded."""
+async def test_where_there_is_none() -> None:
+    """Any request may be recorded in a trace; with Redis each must be asked about."""
     tracer = mock.Mock()
     tracer.begin.return_value = None
     assert Trial(tracer=tracer).app.express is None
-
-
-def test_an_application_may_do_without() -> None:
-    """Then every request goes the long way."""
-
-    async def answer(_request: Incoming) -> Answer:
-        return Answer(200, BODY)
-
-    assert App(answer).express is None
+    assert Trial(gate=mock.Mock()).app.express is None
 
 
 class Picky(Gate):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -240,6 +241,15 @@ def gated(**parts: Any) -> tuple[Trial, Gate]:
     trial.log, trial.clock = inner.log, inner.clock
     trial.clock.advance(DAY + 60)
     return trial, gate
+
+
+async def test_a_fault_of_the_log_leaves_the_key_free() -> None:
+    """Also one that is raised before anything is waited for."""
+    trial, gate = gated()
+    gate.open.set()
+    with mock.patch.object(gate, "append", side_effect=ZeroDivisionError):
+        assert (await trial.send(MIXED, **KEY)).status_code == 500
+    assert (await trial.send(MIXED, **KEY)).status_code == 200
 
 
 async def test_while_the_first_runs_the_others_wait() -> None:

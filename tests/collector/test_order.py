@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from headrace.schemas.errors import Overloaded
 from tests.collector.trial import GOOD, ONE, Trial, problem
-
-pytestmark = pytest.mark.usefixtures("both_ways")
 
 
 async def test_of_several_faults_the_first_in_order_is_told(trial: Trial) -> None:

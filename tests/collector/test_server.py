@@ -8,6 +8,7 @@ import gzip
 import json
 import logging
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -59,6 +60,9 @@ class Client:
         self._writer.close()
 
     def reset(self) -> None:
+        """Be gone, with no end that is waited for: a plain `abort` says goodbye first."""
+        found = self._writer.get_extra_info("socket")
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
 

@@ -16,8 +16,6 @@ from headrace.collector.requests import Incoming
 from headrace.schemas.errors import Unavailable
 from tests.collector.trial import BATCH, GOOD, ONE, Trial
 
-pytestmark = pytest.mark.usefixtures("both_ways")
-
 PAGE = "https://shop.example"
 
 

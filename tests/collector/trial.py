@@ -104,7 +104,7 @@ class _Sender:
     def go_long_way(self, _body: bytes) -> None:
         self.way.set_result(None)
 
-    def wait_for(self, sending: Sending) -> None:
+    def let_in(self, sending: Sending) -> None:
         self.way.set_result(sending)
 
 

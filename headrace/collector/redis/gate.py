@@ -140,9 +140,6 @@ class RedisGate:
             entered=self._loop.time(),
         )
 
-    def enter_now(self, workspace_id: str, limit: int) -> Decision | None:  # noqa: ARG002 - the port's
-        return None
-
     async def look(self, workspace_id: str, limit: int) -> Decision:
         reply = await self._ask(workspace_id, limit, _LOOK, None, None)
         if reply is None:

@@ -19,7 +19,7 @@ GROUP_BYTES: Final = 8 * 1024 * 1024
 """What one transaction takes at most, unless a single batch is larger."""
 
 
-class Pending(msgspec.Struct, frozen=True, gc=False):
+class Pending(msgspec.Struct, frozen=True):
     """One append on its way; `future` is what its caller waits for."""
 
     chunk: NewChunk | None
