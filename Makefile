@@ -65,6 +65,7 @@ bench: setup-dev
 	@$(BIN)/python -m benchmarks.appending
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.kafka
+	@$(BIN)/python -m benchmarks.singles
 
 # The same with short rounds, in about two minutes: shows what fell by much, and keeps nothing.
 bench-quick: export BENCH_KEEP := no
@@ -72,6 +73,7 @@ bench-quick: setup-dev
 	@$(BIN)/python -m benchmarks.collector 1
 	@$(BIN)/python -m benchmarks.pipeline 200000
 	@$(BIN)/python -m benchmarks.kafka 0.5
+	@$(BIN)/python -m benchmarks.singles 0.5
 
 # What takes long: saturation, growth, shapes, memory over ten minutes, two processors. Under ninety
 # minutes; tables of up to 100 million rows are made at the first run and kept (benchmarks/README.md).

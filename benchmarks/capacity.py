@@ -73,7 +73,7 @@ def measured() -> Figures:
     """The latest run of each benchmark."""
     return Figures(
         collector_us=_line("kafka", "batches of 1,000: CPU per event"),
-        single_us=_line("kafka", "singles at 64 connections: CPU per request"),
+        single_us=_line("singles", "64 connections: CPU per request"),
         processor_us=_line("pipeline", "processor CPU per event"),
         store_us=_line("pipeline", "store CPU per event"),
         insert_rate=_line("pipeline", "log to table: events", ceiling=True),
@@ -120,7 +120,7 @@ def _collectors(figures: Figures, assumed: Assumptions) -> Iterator[Need]:
     yield Need(
         "in their place, if every event comes alone",
         f"{alone} of a core each",
-        f"{figures.single_us:.0f} µs a request at 64 connections (kafka); not in the sum",
+        f"{figures.single_us:.0f} µs a request at 64 connections (singles); not in the sum",
     )
 
 
@@ -249,7 +249,7 @@ def markdown(figures: Figures, assumed: Assumptions) -> str:
 
 
 def _where(figures: Figures) -> str:
-    names = ("collector", "kafka", "pipeline")
+    names = ("collector", "kafka", "singles", "pipeline")
     machines = "; ".join(f"{kept(name)[-1].machine['cpu']} ({name})" for name in names)
     return (
         f"Measured on {machines}. One node there, with nothing but its own disk: "
