@@ -310,6 +310,8 @@ async def test_the_collectors_end(is_cut: bool) -> None:
     trial = Trial(log=gate)
     gate.open.set()
     stop = asyncio.Event()
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     seconds = 0.2 if is_cut else 15.0
     async with served(trial.app, stop, stop_seconds=seconds) as port, calling(port) as client:
         for _ in range(SEEN):
@@ -327,6 +329,7 @@ async def test_the_collectors_end(is_cut: bool) -> None:
             assert (status, headers["connection"]) == (200, "close")
         assert await client.hear_the_end()
     assert len(inner.log.records()) == SEEN + (not is_cut)
+    assert faults == []
 
 
 async def test_all_that_comes_at_once_is_taken_step_by_step(
@@ -460,12 +463,23 @@ async def test_one_that_fails_harms_no_other(monkeypatch: pytest.MonkeyPatch) ->
         await line.hang_up()
 
 
-async def test_a_client_that_hangs_up_at_once(trial: Trial) -> None:
-    """Before its request is taken: what was sent whole is stored, and waited for."""
+async def test_a_client_that_hangs_up_at_once() -> None:
+    """Before its request is taken: what was sent whole is stored, and the end waits for it."""
+    inner = Trial()
+    gate = Gate(inner)
+    gate.open.set()
+    trial = Trial(log=gate)
     line = Line(trial.app)
     for _ in range(SEEN):
         await line.say(request(trial))
+    gate.open.clear()
     line.connection.data_received(request(trial))
-    await line.hang_up()
+    line.connection.connection_lost(None)
     assert await line.hear() == b""
-    assert len(trial.log.records()) == SEEN + 1
+    over = asyncio.create_task(line.common.wait_for_all())
+    assert await line.hear() == b""
+    assert not over.done()
+    gate.open.set()
+    await asyncio.wait_for(over, 60)
+    assert await line.hear() == b""
+    assert len(inner.log.records()) == SEEN + 1
