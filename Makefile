@@ -73,7 +73,7 @@ bench-quick: setup-dev
 	@$(BIN)/python -m benchmarks.collector 1
 	@$(BIN)/python -m benchmarks.pipeline 200000
 	@$(BIN)/python -m benchmarks.kafka 0.5
-	@$(BIN)/python -m benchmarks.singles 0.5
+	@$(BIN)/python -m benchmarks.singles 0.5 1
 
 # What takes long: saturation, growth, shapes, memory over ten minutes, two processors. Under ninety
 # minutes; tables of up to 100 million rows are made at the first run and kept (benchmarks/README.md).

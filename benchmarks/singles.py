@@ -1,10 +1,10 @@
 """What an event that comes alone costs a collector on Kafka.
 
-`python -m benchmarks.singles [seconds]`. A broker of its own on this machine, `acks=all`; one event
-a request, at 16, 64 and 256 connections. The collector and a Starlette handler that only answers
-are measured in turn, each started anew for every round: what neighbours on the machine do, and how
-a process happens to lie in memory, meets both. CPU is the server's own, as the median and the least
-of the rounds, since neighbours only add.
+`python -m benchmarks.singles [seconds [rounds]]`. A broker of its own on this machine, `acks=all`;
+one event a request, at 16, 64 and 256 connections. The collector and a Starlette handler that only
+answers are measured in turn, each started anew for every round: what neighbours on the machine do,
+and how a process happens to lie in memory, meets both. CPU is the server's own, as the median and
+the least of the rounds, since neighbours only add.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def drive(server: psutil.Process, port: int, key: str, seconds: float, found: Fo
 def main() -> None:
     """Measure and report."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
     found: Found = {}
     bare: Found = {}
     with (
@@ -49,7 +50,7 @@ def main() -> None:
         prepared_home(HEADRACE_KAFKA=broker.bootstrap) as place,
     ):
         prepare(place)
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             with collector(place) as process:
                 drive(process, place.port, place.key, seconds, found)
             with empty(place) as (process, port):
@@ -72,7 +73,7 @@ def _lines(connections: int, found: Found, bare: Found) -> list[Line]:
         Line(f"{what}: requests", median(ours, rate), "requests/s", median(theirs, rate)),
         Line(f"{what}: CPU per request", median(ours, cpu), "us", median(theirs, cpu), goal),
         Line(
-            f"{what}: CPU per request, least of {ROUNDS} rounds",
+            f"{what}: CPU per request, least of {len(ours)} rounds",
             min(map(cpu, ours)),
             "us",
             min(map(cpu, theirs)),
