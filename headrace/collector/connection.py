@@ -22,7 +22,7 @@ from headrace.collector.answers import (
 )
 from headrace.collector.arriving import Common, Request
 from headrace.collector.express import Sending
-from headrace.collector.heads import END, MAX_REQUEST_BYTES, Head
+from headrace.collector.heads import END, MAX_REQUEST_BYTES, KnownHead
 from headrace.collector.parsing import ParsedHead, Parser
 from headrace.collector.patience import Patience
 from headrace.collector.requests import ClientGone
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         if request is not None and request.is_whole and request.keep_alive:
             self._common.heads.learn(head, body, request)
 
-    def _begin_known(self, head: Head, body: bytes) -> None:
+    def _begin_known(self, head: KnownHead, body: bytes) -> None:
         """A request whose head was parsed before, all of it: as the parser's calls begin it."""
         self._patience.came("headers")
         self._parser.skip()

@@ -25,6 +25,7 @@ from headrace.collector.bodies import USUAL_TYPES
 from headrace.collector.decode import Event
 from headrace.collector.events import EventsEndpoint
 from headrace.collector.gate import LocalGate
+from headrace.collector.heads import NEW_EVERY_TIME
 from headrace.collector.intake import ALLOWED, Shared, append_failed
 from headrace.collector.observing import Observer, fault, give_id
 from headrace.collector.records import make_records
@@ -34,11 +35,8 @@ from headrace.runtime.metrics import EVENTS_ACCEPTED
 from headrace.schemas.errors import Overloaded, Unavailable
 from headrace.workspaces.port import ApiKey
 
-_LONG: Final = frozenset(
-    {b"content-encoding", b"idempotency-key", b"origin", b"traceparent", b"x-request-id"}
-)
-"""Headers that ask for something that only the long way does. (Heads with some of them are never
-known, see `heads.py`; it is said here all the same.)"""
+_LONG: Final = NEW_EVERY_TIME | {b"content-encoding", b"origin"}
+"""Headers that ask for something that only the long way does."""
 
 
 class Sender(Protocol):

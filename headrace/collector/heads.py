@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
-from headrace.collector.requests import Incoming
+from headrace.collector.requests import Head, Incoming
 
 END: Final = b"\r\n\r\n"
 MAX_REQUEST_BYTES: Final = 16 * 1024
@@ -24,16 +22,12 @@ _MAX_HEADERS: Final = 32
 """Short headers take thirty times their bytes; whoever has no key may send them, too."""
 _MAX_HEADS: Final = 1_024
 _MAX_SEEN: Final = 8_192
-_NEW_EVERY_TIME: Final = frozenset({b"idempotency-key", b"traceparent", b"x-request-id"})
+NEW_EVERY_TIME: Final = frozenset({b"idempotency-key", b"traceparent", b"x-request-id"})
 
 
-class Head(msgspec.Struct, frozen=True):
+class KnownHead(Head, frozen=True):
     """What the parser made of a head, and how many bytes of body follow it."""
 
-    method: str
-    path: str
-    query: bytes
-    headers: dict[bytes, bytes]
     body_bytes: int
     is_express: bool
     """Whether requests with it may go the express way (`express.py`)."""
@@ -44,10 +38,10 @@ class Heads:
 
     def __init__(self, is_express: Callable[[Incoming], bool] = lambda _: False) -> None:
         self._is_express = is_express
-        self._known: dict[bytes, Head] = {}
+        self._known: dict[bytes, KnownHead] = {}
         self._seen_once: set[int] = set()
 
-    def find(self, head: bytes, body: bytes) -> Head | None:
+    def find(self, head: bytes, body: bytes) -> KnownHead | None:
         """What the parser would make of a head, if it did before and the body is whole."""
         known = self._known.get(head)
         return known if known is not None and known.body_bytes == len(body) else None
@@ -62,7 +56,7 @@ class Heads:
         if (
             not body
             or len(headers) > _MAX_HEADERS
-            or not _NEW_EVERY_TIME.isdisjoint(headers)
+            or not NEW_EVERY_TIME.isdisjoint(headers)
             or len(head) > _MAX_HEAD_BYTES
             or headers.get(b"content-length") != b"%d" % len(body)
         ):
@@ -76,7 +70,7 @@ class Heads:
         self._seen_once.discard(mark)
         if len(self._known) >= _MAX_HEADS:
             del self._known[next(iter(self._known))]
-        self._known[head] = Head(
+        self._known[head] = KnownHead(
             request.method,
             request.path,
             request.query,

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 import httptools
-import msgspec
 import structlog
 
 from headrace.collector.answers import BAD_HTTP, LONG_HEADERS, WRONG_METHOD, Refusal, header_line
-from headrace.collector.requests import by_name
+from headrace.collector.requests import Head, by_name
 from headrace.collector.wire import split_target
 
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -23,17 +22,12 @@ _TUNNEL: Final = Refusal(
     WRONG_METHOD, "CONNECT is for proxies; use POST", headers=header_line(b"allow", b"GET, POST")
 )
 
-
 _log = structlog.get_logger(__name__)
 
 
-class ParsedHead(msgspec.Struct, frozen=True):
-    """Request line and headers."""
+class ParsedHead(Head, frozen=True):
+    """A head, and what it says of the connection and the body."""
 
-    method: str
-    path: str
-    query: bytes
-    headers: dict[bytes, bytes]
     keep_alive: bool
     expects_go_ahead: bool
 

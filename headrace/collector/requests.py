@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
+import msgspec
+
 from headrace.collector.answers import Answer
 
 _NOBODY_KNOWN: Final = "unknown"
@@ -22,6 +24,15 @@ Network = IPv4Network | IPv6Network
 Body = bytes | bytearray
 """A body: collected from many pieces it stays what it was collected in, for a copy of 10 MiB
 would be the largest thing a request needs."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Request line and headers, read."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: dict[bytes, bytes]
 
 
 class Incoming:

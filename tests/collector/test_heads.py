@@ -63,7 +63,7 @@ class Found(Heads):
         super().__init__()
         self.count = 0
 
-    def find(self, head: bytes, body: bytes) -> module.Head | None:
+    def find(self, head: bytes, body: bytes) -> module.KnownHead | None:
         found = super().find(head, body)
         self.count += found is not None
         return found
