@@ -33,7 +33,7 @@ SEEN = 2
 """So many times a head is parsed before it is known."""
 EVENT_ID = re.compile(rb"evt_[0-9a-z]{26}")
 MASKS = [
-    (rb"evt_[0-9a-z]{26}", b"evt"),
+    (EVENT_ID.pattern, b"evt"),
     (rb"ws_[0-9A-Za-z]+", b"ws"),
     (rb"(x-request-id: |under )[0-9a-f]{12}", rb"\1"),
 ]
@@ -71,6 +71,14 @@ class Line:
     async def hang_up(self) -> None:
         self.connection.connection_lost(None)
         await asyncio.wait_for(self.common.wait_for_all(), 60)
+
+
+def lines_to(app: App, count: int) -> list[Line]:
+    """Several connections, which know the same heads."""
+    lines = [Line(app) for _ in range(count)]
+    for line in lines[1:]:
+        line.common.heads = lines[0].common.heads
+    return lines
 
 
 def counts() -> dict[tuple[str, str], float]:
@@ -169,9 +177,7 @@ async def test_what_comes_at_once(bodies: list[tuple[str, bytes]], limit: int) -
     for express in (True, False):
         trial = Trial(requests_per_minute=limit)
         app = trial.app if express else App(trial.app.handler)
-        lines = [Line(app) for _ in bodies]
-        for line in lines[1:]:
-            line.common.heads = lines[0].common.heads
+        lines = lines_to(app, len(bodies))
         # A head without a body is never known: it would go another way, and come in before others.
         sent = [request(trial, body or b" ", path=path) for path, body in bodies]
         for text in sent * SEEN:
@@ -354,9 +360,7 @@ async def test_all_that_comes_at_once_is_taken_step_by_step(
         workspace = trial.directory.create_workspace(name)
         keys[trial.directory.create_key(workspace)] = workspace.id
     sent = [request(trial).replace(trial.key.encode(), key.encode()) for key in keys]
-    lines = [Line(trial.app) for _ in sent]
-    for line in lines[1:]:
-        line.common.heads = lines[0].common.heads
+    lines = lines_to(trial.app, len(sent))
     for text in sent * SEEN:
         await lines[0].say(text)
     steps.clear()
@@ -377,9 +381,7 @@ async def test_what_is_held_is_counted() -> None:
     gate = Gate(inner)
     gate.open.set()
     trial = Trial(log=gate, max_bytes_in_flight=2 * len(BODY))
-    lines = [Line(trial.app) for _ in range(4)]
-    for line in lines[1:]:
-        line.common.heads = lines[0].common.heads
+    lines = lines_to(trial.app, 4)
     for _ in range(SEEN):
         await lines[0].say(request(trial))
     gate.open.clear()
@@ -448,9 +450,7 @@ async def test_one_that_fails_harms_no_other(monkeypatch: pytest.MonkeyPatch) ->
         request(trial, b"{"),
         good,
     ]
-    lines = [Line(trial.app) for _ in sent]
-    for line in lines[1:]:
-        line.common.heads = lines[0].common.heads
+    lines = lines_to(trial.app, len(sent))
     for text in sent * SEEN:
         await lines[0].say(text)
     stored = len(inner.log.records())
